@@ -1,0 +1,1 @@
+//! Batches of systems on their way in and out of files.

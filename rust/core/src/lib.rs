@@ -1,0 +1,15 @@
+//! Kernels of Valence: slices in, slices out. No Python, no Arrow, no CUDA.
+//!
+//! Rooms, in the order in which data flows: [`atoms`] → [`edges`] → [`basis`].
+//! Around them stand the few things that every room uses: [`error`], [`pool`], [`real`] and [`call`].
+
+pub mod atoms;
+pub mod basis;
+pub mod call;
+pub mod edges;
+pub mod error;
+pub mod pool;
+pub mod real;
+
+pub use error::{Error, Result};
+pub use real::Real;

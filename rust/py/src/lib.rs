@@ -1,0 +1,18 @@
+//! The glue between Python and the other floors: borrow, check, release the GIL, call, map the error.
+
+mod atoms;
+mod basis;
+mod edges;
+mod error;
+mod op;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    op::register(m)?;
+    atoms::register(m)?;
+    edges::register(m)?;
+    basis::register(m)?;
+    Ok(())
+}

@@ -5,12 +5,14 @@ mod basis;
 mod edges;
 mod error;
 mod op;
+mod table;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     op::register(m)?;
+    table::register(m)?;
     atoms::register(m)?;
     edges::register(m)?;
     basis::register(m)?;

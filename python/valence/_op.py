@@ -1,0 +1,196 @@
+"""One declaration per differentiable operation; everything else is derived from it.
+
+An :class:`Op` names its operands with their shapes, its static parameters, a plain NumPy reference and a way to make valid
+input. From that follow the NumPy call (checked and run by ``_native.Kernel``), the torch and JAX functions
+(``valence.torch``, ``valence.jax``), the law tests (``tests/test_laws.py``) and the benchmark rows.
+
+The set of ops is closed under differentiation to the second order, by one rule:
+
+* ``X(inputs) -> outputs``
+* ``X_bwd(inputs, grad_<output>...) -> grad_<input>...`` for each differentiable input
+* ``X_bwd_bwd(inputs, grad_<output>..., grad_grad_<input>...) -> `` the cotangent of each differentiable input of ``X_bwd``
+
+so a declaration speaks of ``X`` alone and the signatures of the other two are computed.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from valence import _native
+
+__all__ = ["REGISTRY", "Index", "Op", "Real", "Static"]
+
+
+@dataclass(frozen=True)
+class Real:
+    """A float32 or float64 operand.
+
+    dims : letters and numbers, e.g. ``"E 3"``. A letter stands for one size throughout the op.
+    unit : for the documentation.
+    differentiable : whether a gradient flows to it.
+    rotates : how it turns with the frame: "scalar", "vector", "harmonics" (blocks of 2l+1), or None where no law is tested.
+    """
+
+    dims: str
+    unit: str = ""
+    differentiable: bool = True
+    rotates: str | None = None
+    kind = "real"
+
+
+@dataclass(frozen=True)
+class Index:
+    """An integer operand: int32, int64 or uint32 from the caller, int32 in the kernel."""
+
+    dims: str
+    differentiable = False
+    rotates = None
+    unit = ""
+    kind = "index"
+
+
+@dataclass(frozen=True)
+class Static:
+    """Static parameters as the kernel gets them: a flat list of numbers, and the sizes (letters) that follow from them."""
+
+    params: tuple[float, ...] = ()
+    sizes: tuple[tuple[str, int], ...] = ()
+
+
+def no_parameters() -> Static:
+    return Static()
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """A differentiable operation. Calling it runs the kernel on NumPy arrays or Arrow columns.
+
+    Parameters
+    ----------
+    name : the kernel's name in the core.
+    inputs, outputs : operands in the kernel's order.
+    reference : the op in plain NumPy, ``reference(*inputs, **parameters)``.
+    sample : ``sample(rng, rows) -> {input: array}``, valid input (float64, int32) for laws, benches and docs.
+    encode : static parameters (keywords of this function) to :class:`Static`.
+    variants : parameter sets that the laws are tested with.
+    rowwise : every operand's first letter is the row and rows do not mix.
+    """
+
+    name: str
+    inputs: Mapping[str, Real | Index]
+    outputs: Mapping[str, Real]
+    reference: Callable[..., Any] | None = None
+    sample: Callable[[np.random.Generator, int], dict[str, np.ndarray]] | None = None
+    encode: Callable[..., Static] = no_parameters
+    variants: tuple[dict[str, Any], ...] = ({},)
+    rowwise: bool = True
+    doc: str = ""
+    order: int = 0
+    _kernels: dict[Static, Any] = field(default_factory=dict, repr=False)
+
+    @functools.cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the static parameters, in order."""
+        return tuple(inspect.signature(self.encode).parameters)
+
+    def split(self, args: tuple, kwargs: dict[str, Any]) -> tuple[list, Static]:
+        """Separates operands from static parameters, both given by position or by name."""
+        operands = list(args[: len(self.inputs)])
+        for name in tuple(self.inputs)[len(operands) :]:
+            if name not in kwargs:
+                raise TypeError(f"{self.name} takes ({', '.join((*self.inputs, *self.parameters))}), got no `{name}`")
+            operands.append(kwargs.pop(name))
+        static = self.static(*args[len(self.inputs) :], **kwargs)
+        return operands, static
+
+    def static(self, *args: Any, **kwargs: Any) -> Static:
+        """The parameters as the kernel gets them; unknown names are refused."""
+        for name in kwargs:
+            if name not in self.parameters:
+                allowed = ", ".join((*self.inputs, *self.parameters)) or "none"
+                raise TypeError(f"{self.name} takes ({allowed}), got `{name}`")
+        return _encoded(self.encode, args, tuple(kwargs.items()))
+
+    def kernel(self, static: Static = Static()) -> Any:  # noqa: B008  (immutable)
+        """The native callable of these parameters: ``kernel(*arrays, out=None)``, checked, GIL released."""
+        found = self._kernels.get(static)
+        if found is None:
+            operands = [[(n, o.kind, o.dims) for n, o in side.items()] for side in (self.inputs, self.outputs)]
+            found = _native.Kernel(self.name, *operands, list(static.params), list(static.sizes))
+            found.__doc__, found.__name__ = self.doc, self.name
+            self._kernels[static] = found
+        return found
+
+    def __call__(self, *args: Any, out: np.ndarray | None = None, **kwargs: Any) -> Any:
+        operands, static = self.split(args, kwargs)
+        return self.kernel(static)(*operands, out=out)
+
+    @functools.cached_property
+    def bwd(self) -> Op | None:
+        """The vjp of this op, itself an op; None after the second order."""
+        if self.order == 2:
+            return None
+        grads = {f"grad_{n}": Real(o.dims, o.unit, True, o.rotates) for n, o in self.outputs.items()}
+        wanted = {
+            f"grad_{n}": Real(i.dims, i.unit, True, i.rotates) for n, i in self.inputs.items() if i.differentiable
+        }
+        return Op(
+            name=f"{self.name}_bwd",
+            inputs={**self.inputs, **grads},
+            outputs=wanted,
+            encode=self.encode,
+            variants=self.variants,
+            rowwise=self.rowwise,
+            doc=f"Vector-Jacobian product of `{self.name}`: the cotangents {', '.join(grads)} give {', '.join(wanted)}.",
+            order=self.order + 1,
+        )
+
+    def family(self) -> Iterator[Op]:
+        """This op and its derivatives, in order."""
+        op: Op | None = self
+        while op is not None:
+            yield op
+            op = op.bwd
+
+
+@functools.lru_cache(maxsize=1024)
+def _encoded(encode: Callable[..., Static], args: tuple, kwargs: tuple) -> Static:
+    return encode(*args, **dict(kwargs))
+
+
+class Registry(Mapping[str, Op]):
+    """All declared ops by name, rooms imported at first use."""
+
+    def __init__(self) -> None:
+        self._ops: dict[str, Op] = {}
+
+    def add(self, op: Op) -> Op:
+        if op.name in self._ops:
+            raise ValueError(f"`name` must be new, got {op.name}")
+        self._ops[op.name] = op
+        return op
+
+    def _load(self) -> dict[str, Op]:
+        import valence.basis.ops
+        import valence.edges.ops  # noqa: F401
+
+        return self._ops
+
+    def __getitem__(self, name: str) -> Op:
+        return self._load()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load())
+
+    def __len__(self) -> int:
+        return len(self._load())
+
+
+REGISTRY = Registry()

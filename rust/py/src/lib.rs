@@ -4,6 +4,7 @@ mod atoms;
 mod basis;
 mod edges;
 mod error;
+mod ffi;
 mod op;
 mod table;
 
@@ -13,6 +14,7 @@ use pyo3::prelude::*;
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     op::register(m)?;
     table::register(m)?;
+    ffi::register(m)?;
     atoms::register(m)?;
     edges::register(m)?;
     basis::register(m)?;

@@ -1,0 +1,147 @@
+"""Every op as a torch function, differentiable twice. Same names and arguments as in ``valence``.
+
+In eager mode an op is an ``autograd.Function``; under ``torch.compile`` it is a custom op with a fake implementation, so
+the graph does not break. Both run the same kernel on the tensor's own memory. Derived from the declarations in
+``valence._op``; nothing is computed here. CPU tensors only: a tensor on another device is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from valence._op import REGISTRY, Op, Static
+
+__all__ = ["function"]
+
+
+def _run(op: Op, kernel: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The kernel on the tensors' memory; a strided tensor is copied once by the kernel's border."""
+    try:
+        result = kernel(*[t.detach().numpy() for t in tensors])
+    except (TypeError, AttributeError, RuntimeError) as error:
+        raise _explain(op, tensors) or error from None
+    if isinstance(result, tuple):
+        return tuple([torch.from_numpy(r) for r in result])
+    return (torch.from_numpy(result),)
+
+
+def _explain(op: Op, tensors: tuple[Any, ...]) -> Exception | None:
+    """Which rule an operand breaks that is no CPU tensor of a dtype that NumPy has."""
+    for name, t in zip(op.inputs, tensors):
+        if not isinstance(t, Tensor):
+            return TypeError(f"`{name}` must be a torch tensor, got {type(t)}")
+        if t.device.type != "cpu":
+            return ValueError(f"`{name}` must be on the CPU, got {t.device}")
+        if t.dtype is torch.bfloat16:
+            return TypeError(f"`{name}` must be float32 or float64, got {t.dtype}")
+    return None
+
+
+def _positions(op: Op) -> list[int]:
+    """For each result of the op's vjp, the input that it belongs to."""
+    return [k for k, i in enumerate(op.inputs.values()) if i.differentiable]
+
+
+@functools.lru_cache(maxsize=1024)
+def _eager(op: Op, static: Static) -> Callable[..., Any]:
+    """The op of these parameters as an autograd function of its tensors."""
+    kernel, many, count = op.kernel(static), len(op.outputs) > 1, len(op.inputs)
+    backward_op, places = op.bwd, _positions(op)
+
+    def forward(ctx: Any, *tensors: Tensor) -> Any:
+        ctx.save_for_backward(*tensors)
+        results = _run(op, kernel, tensors)
+        return results if many else results[0]
+
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        if backward_op is None:
+            raise NotImplementedError(f"{op.name} must be differentiated at most twice, got a third derivative")
+        wanted = _eager(backward_op, static)(*ctx.saved_tensors, *grads)
+        full: list[Tensor | None] = [None] * count
+        for place, grad in zip(places, wanted if isinstance(wanted, tuple) else (wanted,)):
+            full[place] = grad
+        return tuple(full)
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    return type(op.name, (torch.autograd.Function,), methods).apply  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _register(op: Op) -> Any:
+    """Makes the custom op for `torch.compile`; parameters travel as `float[] params` and `int[] sizes`."""
+    letters, second = op.letters, op.bwd and _register(op.bwd)
+
+    def call(*args: Any) -> Any:
+        *tensors, params, sizes = args
+        results = _run(op, op.kernel(Static(tuple(params), tuple(zip(letters, sizes)))), tuple(tensors))
+        return results if len(results) > 1 else results[0]
+
+    def fake(*args: Any) -> Any:
+        *tensors, _, sizes = args
+        known: dict[str, Any] = dict(zip(letters, sizes))
+        lead = None
+        for (name, declared), tensor in zip(op.inputs.items(), tensors):
+            dims = declared.dims.split()
+            torch._check(tensor.ndim == len(dims), lambda n=name, d=dims: f"`{n}` must be of shape [{', '.join(d)}]")
+            known.update((d, size) for d, size in zip(dims, tensor.shape) if not d.isdigit())
+            lead = tensor if lead is None and declared.kind == "real" else lead
+        assert lead is not None
+        shapes = [[int(d) if d.isdigit() else known[d] for d in o.dims.split()] for o in op.outputs.values()]
+        results = tuple(lead.new_empty(shape) for shape in shapes)
+        return results if len(results) > 1 else results[0]
+
+    def save(ctx: Any, inputs: tuple, output: Any) -> None:
+        *tensors, ctx.params, ctx.sizes = inputs
+        ctx.save_for_backward(*tensors)
+
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        assert second is not None
+        wanted = second(*ctx.saved_tensors, *grads, ctx.params, ctx.sizes)
+        full: list[Any] = [None] * (len(op.inputs) + 2)
+        for place, grad in zip(_positions(op), wanted if isinstance(wanted, tuple) else (wanted,)):
+            full[place] = grad
+        return tuple(full)
+
+    operands = ", ".join(f"Tensor {n}" for n in op.inputs)
+    results = ", ".join(["Tensor"] * len(op.outputs))
+    schema = f"({operands}, float[] params, int[] sizes) -> {results if len(op.outputs) == 1 else f'({results})'}"
+    registered = torch.library.custom_op(f"valence::{op.name}", call, mutates_args=(), schema=schema)
+    registered.register_fake(fake)
+    if op.bwd is not None:
+        registered.register_autograd(backward, setup_context=save)
+
+    return registered
+
+
+def function(op: Op) -> Callable[..., Any]:
+    """The torch function of `op`: tensors first, then the static parameters, by position or by name."""
+    eager = None if op.parameters else _eager(op, Static())
+    count, custom = len(op.inputs), _register(op)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            tensors, static = op.split(args, kwargs, cached=False)
+            return custom(*tensors, list(static.params), [size for _, size in static.sizes])
+        if eager is not None and len(args) == count and not kwargs:
+            return eager(*args)
+        tensors, static = op.split(args, kwargs)
+        return _eager(op, static)(*tensors)
+
+    call.__name__ = call.__qualname__ = op.name
+    call.__doc__ = op.doc
+    return call
+
+
+@functools.cache
+def __getattr__(name: str) -> Callable[..., Any]:
+    if name not in REGISTRY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; the ops are {', '.join(REGISTRY)}")
+    return function(REGISTRY[name])
+
+
+def __dir__() -> list[str]:
+    return ["function", *REGISTRY]

@@ -1,6 +1,93 @@
-"""Valence: neighbour lists, equivariant operators, descriptors and models for atomistic machine learning."""
+"""Valence: atoms in, tables of edges, features, energies and forces out.
+
+Importing this package needs NumPy alone. Every public name is loaded at its first use, and what needs another package
+(polars, pydantic, ase, torch, jax, matplotlib) asks for it then.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from valence._native import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
-__all__ = ["get_num_threads", "set_num_threads"]
+
+#: Public name -> the module that defines it.
+_HOME = {
+    **dict.fromkeys(
+        ["Systems", "Molecule", "as_systems", "concat", "read", "iread", "write", "samples"],
+        "valence.atoms",
+    ),
+    **dict.fromkeys(
+        [
+            "AdaptiveNeighborMatrix",
+            "Edges",
+            "NeighborList",
+            "edge_length",
+            "edge_vectors",
+            "find_edges",
+            "neighbor_list",
+            "neighbor_matrix",
+            "wrap",
+        ],
+        "valence.edges",
+    ),
+    **dict.fromkeys(["RadialBasis", "cutoff_envelope", "spherical_harmonics"], "valence.basis"),
+}
+_MODULES = ("atoms", "basis", "bench", "cuda", "edges")
+
+if TYPE_CHECKING:
+    from valence.atoms import Molecule, Systems, as_systems, concat, iread, read, samples, write
+    from valence.basis import RadialBasis, cutoff_envelope, spherical_harmonics
+    from valence.edges import (
+        AdaptiveNeighborMatrix,
+        Edges,
+        NeighborList,
+        edge_length,
+        edge_vectors,
+        find_edges,
+        neighbor_list,
+        neighbor_matrix,
+        wrap,
+    )
+
+__all__ = [
+    "AdaptiveNeighborMatrix",
+    "Edges",
+    "Molecule",
+    "NeighborList",
+    "RadialBasis",
+    "Systems",
+    "as_systems",
+    "concat",
+    "cutoff_envelope",
+    "edge_length",
+    "edge_vectors",
+    "find_edges",
+    "get_num_threads",
+    "iread",
+    "neighbor_list",
+    "neighbor_matrix",
+    "read",
+    "samples",
+    "set_num_threads",
+    "spherical_harmonics",
+    "wrap",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"valence.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

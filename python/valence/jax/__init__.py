@@ -75,9 +75,8 @@ def _function(op: Op, static: Static) -> Callable[..., Any]:
     def call(*arrays: jax.Array) -> Any:
         dtype = next(a.dtype for a, i in zip(arrays, op.inputs.values()) if i.kind == "real")
         results = tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in _shapes(op, static, arrays))
-        return jax.ffi.ffi_call(_TARGET, results if len(results) > 1 else results[0], vmap_method=method)(
-            *arrays, **attributes
-        )
+        shape = results if len(results) > 1 else next(iter(results))
+        return jax.ffi.ffi_call(_TARGET, shape, vmap_method=method)(*arrays, **attributes)
 
     call.__name__ = op.name
     backward = op.bwd

@@ -78,7 +78,7 @@ def _register(op: Op) -> Any:
     def call(*args: Any) -> Any:
         *tensors, params, sizes = args
         results = _run(op, op.kernel(Static(tuple(params), tuple(zip(letters, sizes)))), tuple(tensors))
-        return results if len(results) > 1 else results[0]
+        return results if len(results) > 1 else next(iter(results))
 
     def fake(*args: Any) -> Any:
         *tensors, _, sizes = args
@@ -92,7 +92,7 @@ def _register(op: Op) -> Any:
         assert lead is not None
         shapes = [[int(d) if d.isdigit() else known[d] for d in o.dims.split()] for o in op.outputs.values()]
         results = tuple(lead.new_empty(shape) for shape in shapes)
-        return results if len(results) > 1 else results[0]
+        return results if len(results) > 1 else next(iter(results))
 
     def save(ctx: Any, inputs: tuple, output: Any) -> None:
         *tensors, ctx.params, ctx.sizes = inputs

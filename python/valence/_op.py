@@ -131,9 +131,9 @@ class Op:
         """The native callable of these parameters: ``kernel(*arrays, out=None)``, checked, GIL released."""
         found = self._kernels.get(static)
         if found is None:
-            operands = [[(n, o.kind, o.dims) for n, o in side.items()] for side in (self.inputs, self.outputs)]
-            found = _native.Kernel(self.name, *operands, list(static.params), list(static.sizes))
-            found.__doc__, found.__name__ = self.doc, self.name
+            inputs, outputs = ([(n, o.kind, o.dims) for n, o in side.items()] for side in (self.inputs, self.outputs))
+            found = _native.Kernel(self.name, inputs, outputs, list(static.params), list(static.sizes))
+            found.__dict__.update(__doc__=self.doc, __name__=self.name)
             self._kernels[static] = found
         return found
 

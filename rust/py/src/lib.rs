@@ -2,6 +2,7 @@
 
 mod atoms;
 mod basis;
+mod cuda;
 mod edges;
 mod error;
 mod ffi;
@@ -15,6 +16,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     op::register(m)?;
     table::register(m)?;
     ffi::register(m)?;
+    cuda::register(m)?;
     atoms::register(m)?;
     edges::register(m)?;
     basis::register(m)?;

@@ -1,0 +1,3 @@
+//! Edges on a GPU.
+
+pub mod length;

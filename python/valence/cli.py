@@ -1,0 +1,63 @@
+"""The command `valence`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import valence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["bench"]:  # the harness has a command line of its own
+        from valence.bench.__main__ import main as bench
+
+        return bench(arguments[1:])
+    parser = argparse.ArgumentParser(prog="valence", description="Atoms in, tables of edges and features out.")
+    parser.add_argument("--version", action="version", version=f"valence {valence.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="the shipped frames: edges, features, a summary, tables and a figure")
+    demo.add_argument("-o", "--out", default="valence-demo", help="folder to write to (default: %(default)s)")
+    demo.add_argument("--cutoff", type=float, default=5.0, help="in Angstrom (default: %(default)s)")
+    info = commands.add_parser("info", help="what a file of atoms holds")
+    info.add_argument("file")
+    commands.add_parser("bench", help="time Valence beside other packages (python -m valence.bench)")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "demo":
+            from valence.demo import run
+
+            print(run(chosen.out, cutoff=chosen.cutoff))
+        else:
+            print(describe(chosen.file))
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        print(f"valence: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def describe(path: str) -> str:
+    """What a file of atoms holds, in a few lines."""
+    from valence.atoms.elements import SYMBOLS
+
+    systems = valence.read(path)
+    numbers = sorted(set(systems.numbers.tolist()))
+    periodic = int(systems.pbc.all(axis=1).sum())
+    lines = [
+        f"{path}: {len(systems)} systems, {len(systems.numbers)} atoms",
+        f"atoms in a system: {systems.counts.min()} to {systems.counts.max()}" if len(systems) else "no system",
+        f"elements: {' '.join(SYMBOLS[z] for z in numbers) or 'none'}",
+        f"periodic in all three directions: {periodic} of {len(systems)}",
+        f"columns of atoms: {', '.join(systems.columns) or 'none beside positions and numbers'}",
+        f"values of systems: {', '.join(systems.info) or 'none'}",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

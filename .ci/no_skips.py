@@ -1,0 +1,15 @@
+"""Fails if a test was skipped because a package is not there. Reads pytest's junit report."""
+
+import sys
+import xml.etree.ElementTree as ElementTree
+
+skipped = [
+    (case.get("classname"), case.get("name"), skip.get("message") or "")
+    for case in ElementTree.parse(sys.argv[1]).iter("testcase")
+    for skip in case.iter("skipped")
+]
+missing = [s for s in skipped if "import" in s[2] or "install" in s[2]]
+for where, name, why in skipped:
+    print(f"skipped: {where}::{name}: {why}")
+if missing:
+    sys.exit(f"{len(missing)} tests were skipped for a missing package")

@@ -42,7 +42,7 @@ def test_the_number_of_threads_is_set_by_call_and_by_environment():
     vl.set_num_threads(3)
     assert vl.get_num_threads() == 3
     for bad in (0, -1, 5000):
-        with pytest.raises(ValueError, match="^`n` must be a number of threads from 1 to 4096, got "):
+        with pytest.raises(ValueError, match=r"^`n` must be a number of threads from 1 to 4096, got "):
             vl.set_num_threads(bad)
     program = "import valence; print(valence.get_num_threads())"
     assert python(program, VALENCE_NUM_THREADS="5") == "5"

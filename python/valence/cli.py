@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(run(chosen.out, cutoff=chosen.cutoff))
         else:
             print(describe(chosen.file))
+    except BrokenPipeError:
+        return 1
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"valence: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
         return 1
     return 0
 

@@ -34,7 +34,9 @@ def run(out: str | Path = "valence-demo", *, cutoff: float = 5.0) -> str:
         import matplotlib  # noqa: F401
         import polars as pl
     except ImportError as error:
-        raise ImportError(f"the demo must have polars and matplotlib, got {error} (pip install 'valence[demo]')") from error
+        raise ImportError(
+            f"the demo must have polars and matplotlib, got {error} (pip install 'valence[demo]')"
+        ) from error
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     radial = vl.RadialBasis("bessel", RADIAL, cutoff, envelope="polynomial")
@@ -86,7 +88,9 @@ def _text(rows: list[dict[str, Any]]) -> str:
     header = list(rows[0])
     cells = [header] + [[f"{v:,}" if isinstance(v, (int, float)) else str(v) for v in row.values()] for row in rows]
     widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
-    lines = ["  ".join(c.ljust(w) if k == 0 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths))) for row in cells]
+    lines = [
+        "  ".join(c.ljust(w) if k == 0 else c.rjust(w) for k, (c, w) in enumerate(zip(row, widths))) for row in cells
+    ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 

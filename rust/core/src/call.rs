@@ -42,7 +42,7 @@ impl<'a, T: Real> Call<'a, T> {
 
     /// # Panics
     /// If input `i` is no index array.
-    pub fn index(&self, i: usize) -> &'a [i32] {
+    pub fn indices(&self, i: usize) -> &'a [i32] {
         match self.inputs[i] {
             Operand::Index(x) => x,
             Operand::Real(_) => panic!("input {i} of the op is declared as real"),

@@ -1,7 +1,210 @@
 //! Glue of the edges room.
 
+use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use valence_core::edges::select::{Exclusion, Pairs, Selection};
+use valence_core::edges::{Keep, List, Method, Options, Systems, search};
+use valence_core::{Error, Real};
 
-pub fn register(_m: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use crate::error::to_py;
+
+/// The values of an array, in C order: borrowed where they lie so, else copied.
+enum Values<'a, T> {
+    Borrowed(&'a [T]),
+    Copied(Vec<T>),
+}
+
+impl<T> std::ops::Deref for Values<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        match self {
+            Values::Borrowed(v) => v,
+            Values::Copied(v) => v,
+        }
+    }
+}
+
+/// An array of type T, of the shape that `rule` describes and `fits` accepts.
+fn values<'a, T: Element + Copy>(
+    given: &'a Bound<'_, PyAny>,
+    name: &str,
+    kind: &str,
+    rule: &str,
+    fits: impl Fn(&[usize]) -> bool,
+) -> PyResult<Values<'a, T>> {
+    let Ok(array) = given.cast::<PyArrayDyn<T>>() else {
+        let got = match given.cast::<PyUntypedArray>() {
+            Ok(array) => array.dtype().to_string(),
+            Err(_) => given.get_type().to_string(),
+        };
+        return Err(to_py(Error::kind(name, &format!("an array of {kind}"), got)));
+    };
+    if !fits(array.shape()) {
+        return Err(to_py(Error::value(name, &format!("of shape {rule}"), format!("{:?}", array.shape()))));
+    }
+    if array.len() == 0 {
+        return Ok(Values::Borrowed(&[]));
+    }
+    if !array.is_c_contiguous() {
+        return Ok(Values::Copied(array.readonly().as_array().iter().copied().collect()));
+    }
+    // SAFETY: contiguous and alive as long as `given`; a writer in another thread is the caller's race, as in numpy.
+    Ok(Values::Borrowed(unsafe { std::slice::from_raw_parts(array.data(), array.len()) }))
+}
+
+/// Rules beyond one cutoff, made once and used for many searches of the same atoms.
+#[pyclass(frozen, module = "valence._native")]
+struct EdgeSelection(Selection);
+
+#[pymethods]
+impl EdgeSelection {
+    /// `kind` [N] and `table` [kinds, kinds]: pair cutoffs; `radii` [N]: cutoff r_i + r_j; `excluded_ptr` [N + 1] with
+    /// `excluded` [X] targets and `excluded_shift` [X] (None: the nearest images); `k` nearest, `ties` with the k-th.
+    #[new]
+    #[pyo3(signature = (kind=None, table=None, radii=None, excluded_ptr=vec![], excluded=vec![], excluded_shift=vec![], k=None, ties=false))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        kind: Option<Vec<u32>>,
+        table: Option<Vec<f64>>,
+        radii: Option<Vec<f64>>,
+        excluded_ptr: Vec<usize>,
+        excluded: Vec<u32>,
+        excluded_shift: Vec<Option<[i32; 3]>>,
+        k: Option<usize>,
+        ties: bool,
+    ) -> PyResult<Self> {
+        let pairs = match (kind, table, radii) {
+            (Some(kind), Some(table), _) => {
+                let kinds = table.len().isqrt();
+                if kinds * kinds != table.len() || kind.iter().any(|&k| k as usize >= kinds) {
+                    return Err(to_py(Error::value("kind", &format!("in [0, {kinds})"), "a larger one")));
+                }
+                Pairs::Kinds { kind, kinds, table }
+            }
+            (_, _, Some(radii)) => Pairs::Radii(radii),
+            _ => Pairs::One,
+        };
+        let whole = excluded_ptr.windows(2).all(|w| w[0] <= w[1]);
+        if excluded.len() != excluded_shift.len() || !whole || excluded_ptr.last().is_some_and(|&e| e != excluded.len())
+        {
+            return Err(to_py(Error::value("excluded_ptr", "ascending to the number of exclusions", excluded.len())));
+        }
+        let excluded = excluded.into_iter().zip(excluded_shift).map(|(target, shift)| Exclusion { target, shift });
+        let (excluded, with_ties) = (excluded.collect(), ties);
+        Ok(EdgeSelection(Selection { pairs, excluded_ptr, excluded, k, with_ties }))
+    }
+}
+
+impl EdgeSelection {
+    /// Atoms that the rules know of, if they name any.
+    fn atoms(&self) -> Option<usize> {
+        let of_pairs = match &self.0.pairs {
+            Pairs::One => None,
+            Pairs::Kinds { kind, .. } => Some(kind.len()),
+            Pairs::Radii(radii) => Some(radii.len()),
+        };
+        of_pairs.or(self.0.excluded_ptr.len().checked_sub(1))
+    }
+}
+
+/// source, target [E], shift [E, 3], vector [E, 3], distance [E], row_ptr [N + 1], truncated.
+///
+/// `keep` is "full", "half" or "self"; `method` "auto", "brute" or "bins"; `portable` leaves out SIMD.
+#[pyfunction]
+#[pyo3(signature = (positions, offsets, cell, pbc, cutoff, *, keep="full", method="auto", portable=false, memory_limit=None, wide=false, selection=None))]
+#[allow(clippy::too_many_arguments)]
+fn search_edges<'py>(
+    py: Python<'py>,
+    positions: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    cell: &Bound<'py, PyAny>,
+    pbc: &Bound<'py, PyAny>,
+    cutoff: f64,
+    keep: &str,
+    method: &str,
+    portable: bool,
+    memory_limit: Option<u64>,
+    wide: bool,
+    selection: Option<&Bound<'py, EdgeSelection>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let offsets = values::<i64>(offsets, "offsets", "int64", "[B + 1]", |s| s.len() == 1 && s[0] > 0)?;
+    let b = offsets.len() - 1;
+    let cell = values::<f64>(cell, "cell", "float64", &format!("[B, 3, 3] = [{b}, 3, 3]"), |s| s == [b, 3, 3])?;
+    let pbc = values::<bool>(pbc, "pbc", "bool", &format!("[B, 3] = [{b}, 3]"), |s| s == [b, 3])?;
+    let keep = match keep {
+        "full" => Keep::Full,
+        "half" => Keep::Half,
+        "self" => Keep::WithSelf,
+        _ => return Err(to_py(Error::value("keep", "\"full\", \"half\" or \"self\"", keep))),
+    };
+    let method = match method {
+        "auto" => Method::Auto,
+        "brute" => Method::Brute,
+        "bins" => Method::Bins,
+        _ => return Err(to_py(Error::value("method", "\"auto\", \"brute\" or \"bins\"", method))),
+    };
+    let selection = selection.map(|s| s.get());
+    let of = selection.map(|s| &s.0);
+    let options = Options { cutoff, keep, selection: of, method, portable, memory_limit, wide };
+    let rest = (&offsets[..], &cell[..], &pbc[..], selection.and_then(EdgeSelection::atoms));
+    if positions.cast::<PyArrayDyn<f32>>().is_ok() {
+        run::<f32>(py, positions, rest, &options)
+    } else {
+        run::<f64>(py, positions, rest, &options)
+    }
+}
+
+type Rest<'a> = (&'a [i64], &'a [f64], &'a [bool], Option<usize>);
+
+fn run<'py, T: Real + Element>(
+    py: Python<'py>,
+    positions: &Bound<'py, PyAny>,
+    (offsets, cell, pbc, named): Rest<'_>,
+    options: &Options<'_>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let positions = values::<T>(positions, "positions", "float32 or float64", "[N, 3]", |s| s.len() == 2 && s[1] == 3)?;
+    if let Some(atoms) = named.filter(|&a| a != positions.len() / 3) {
+        let rule = format!("for the {} atoms of `positions`", positions.len() / 3);
+        return Err(to_py(Error::value("selection", &rule, format!("{atoms} atoms"))));
+    }
+    let systems = Systems { positions: &positions, offsets, cell, pbc };
+    // Asking for signals needs the interpreter, so short searches never do.
+    let started = std::time::Instant::now();
+    let mut raised = None;
+    let list = py.detach(|| {
+        search(&systems, options, &mut || {
+            if started.elapsed().as_millis() < 50 {
+                return false;
+            }
+            raised = Python::attach(|py| py.check_signals()).err();
+            raised.is_some()
+        })
+    });
+    match (raised, list) {
+        (Some(signal), _) => Err(signal),
+        (None, Err(e)) => Err(to_py(e)),
+        (None, Ok(list)) => arrays(py, list),
+    }
+}
+
+fn arrays<T: Real + Element>(py: Python<'_>, list: List<T>) -> PyResult<Bound<'_, PyTuple>> {
+    let e = list.source.len();
+    PyTuple::new(
+        py,
+        [
+            PyArray1::from_vec(py, list.source).into_any(),
+            PyArray1::from_vec(py, list.target).into_any(),
+            PyArray1::from_vec(py, list.shift).reshape([e, 3])?.into_any(),
+            PyArray1::from_vec(py, list.vector).reshape([e, 3])?.into_any(),
+            PyArray1::from_vec(py, list.distance).into_any(),
+            PyArray1::from_vec(py, list.row_ptr).into_any(),
+            list.truncated.into_pyobject(py)?.to_owned().into_any(),
+        ],
+    )
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<EdgeSelection>()?;
+    m.add_function(wrap_pyfunction!(search_edges, m)?)
 }

@@ -1,6 +1,19 @@
 //! Neighbour lists, edge vectors and distances.
 
+pub mod bins;
+pub mod fill;
+pub mod filter;
+pub mod lattice;
 pub mod length;
+pub mod memory;
+pub mod order;
+pub mod search;
+pub mod select;
+pub mod sites;
+
+pub use bins::Method;
+pub use filter::Keep;
+pub use search::{List, Options, Systems, search};
 
 use crate::call::Kernel;
 use crate::real::Real;

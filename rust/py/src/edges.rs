@@ -1,8 +1,11 @@
 //! Glue of the edges room.
 
+use numpy::PyArray2;
+use numpy::ndarray::{ArrayView1, ArrayView2};
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use valence_core::edges::memory::{self, Block, Buffer};
 use valence_core::edges::select::{Exclusion, Pairs, Selection};
 use valence_core::edges::{Keep, List, Method, Options, Systems, search};
 use valence_core::{Error, Real};
@@ -188,23 +191,51 @@ fn run<'py, T: Real + Element>(
     }
 }
 
+/// Keeps the memory of a result array alive; when it goes, the memory returns to the store.
+#[pyclass(frozen, module = "valence._native")]
+struct EdgeMemory {
+    _block: Block,
+}
+
+/// An array over a buffer's own memory.
+fn array<T: Element + Copy>(py: Python<'_>, mut buffer: Buffer<T>, width: usize) -> PyResult<Bound<'_, PyAny>> {
+    let (at, len) = (buffer.as_mut_ptr(), buffer.len());
+    let owner = Bound::new(py, EdgeMemory { _block: buffer.into_block() })?.into_any();
+    // SAFETY: `len` values were written at `at`, which `owner` keeps; the array has the only other reference to it.
+    unsafe {
+        if width == 1 {
+            let view = ArrayView1::from_shape_ptr(len, at);
+            return Ok(PyArray1::borrow_from_array(&view, owner).into_any());
+        }
+        let view = ArrayView2::from_shape_ptr((len / width, width), at);
+        Ok(PyArray2::borrow_from_array(&view, owner).into_any())
+    }
+}
+
 fn arrays<T: Real + Element>(py: Python<'_>, list: List<T>) -> PyResult<Bound<'_, PyTuple>> {
-    let e = list.source.len();
     PyTuple::new(
         py,
         [
-            PyArray1::from_vec(py, list.source).into_any(),
-            PyArray1::from_vec(py, list.target).into_any(),
-            PyArray1::from_vec(py, list.shift).reshape([e, 3])?.into_any(),
-            PyArray1::from_vec(py, list.vector).reshape([e, 3])?.into_any(),
-            PyArray1::from_vec(py, list.distance).into_any(),
+            array(py, list.source, 1)?,
+            array(py, list.target, 1)?,
+            array(py, list.shift, 3)?,
+            array(py, list.vector, 3)?,
+            array(py, list.distance, 1)?,
             PyArray1::from_vec(py, list.row_ptr).into_any(),
             list.truncated.into_pyobject(py)?.to_owned().into_any(),
         ],
     )
 }
 
+/// Gives memory of lists that are gone back to the system. It may take it by itself when it runs short.
+#[pyfunction]
+fn release_edge_memory() {
+    memory::release();
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<EdgeSelection>()?;
+    m.add_class::<EdgeMemory>()?;
+    m.add_function(wrap_pyfunction!(release_edge_memory, m)?)?;
     m.add_function(wrap_pyfunction!(search_edges, m)?)
 }

@@ -11,6 +11,9 @@ const FINE: f32 = 4.0;
 /// Below this many sites one range holds all: cheaper than sorting into bins.
 const BRUTE_BELOW: usize = 96;
 
+/// Columns along each side of a tile of visited atoms.
+const TILE: usize = 4;
+
 /// How candidates are found. The list is the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Method {
@@ -124,11 +127,27 @@ impl Bins {
         // Placing the sites moved each bin's start to its end, which is the next one's start.
         self.start.copy_within(0..bins, 1);
         self.start[0] = 0;
-        for slot in 0..n {
-            let k = self.site[slot];
-            let atom = s.sites[k as usize].atom;
-            if s.home[atom as usize] == k {
-                self.centres.push((atom, slot as u32));
+        self.visit(s);
+    }
+
+    /// Visits the atoms tile by tile of columns, in a tile by height: what one atom reads is then still in the cache
+    /// for the next ones, however large the system.
+    fn visit(&mut self, s: &Sites) {
+        let [nx, ny, nz] = self.count;
+        for (tx, ty) in (0..nx).step_by(TILE).flat_map(|tx| (0..ny).step_by(TILE).map(move |ty| (tx, ty))) {
+            for bz in 0..nz {
+                for bx in tx..nx.min(tx + TILE) {
+                    for by in ty..ny.min(ty + TILE) {
+                        let b = (bx * ny + by) * nz + bz;
+                        for slot in self.start[b]..self.start[b + 1] {
+                            let k = self.site[slot as usize];
+                            let atom = s.sites[k as usize].atom;
+                            if s.home[atom as usize] == k {
+                                self.centres.push((atom, slot));
+                            }
+                        }
+                    }
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use super::bins::{Bins, Method};
 use super::fill::Rows;
 use super::filter::{Keep, Search};
 use super::lattice::{Lattice, Mat3};
-use super::memory;
+use super::memory::{self, Buffer};
 use super::order;
 use super::select::Selection;
 use super::sites::Sites;
@@ -91,16 +91,16 @@ impl Options<'_> {
 }
 
 /// The list, sorted by (source, target, shift).
-#[derive(Debug, Default, PartialEq)]
-pub struct List<T> {
-    pub source: Vec<i32>,
-    pub target: Vec<i32>,
+#[derive(Debug, PartialEq)]
+pub struct List<T: Copy> {
+    pub source: Buffer<i32>,
+    pub target: Buffer<i32>,
     /// [E, 3].
-    pub shift: Vec<i32>,
+    pub shift: Buffer<i32>,
     /// [E, 3], Angstrom.
-    pub vector: Vec<T>,
+    pub vector: Buffer<T>,
     /// [E], Angstrom.
-    pub distance: Vec<T>,
+    pub distance: Buffer<T>,
     /// [N + 1]: atom i has edges row_ptr[i]..row_ptr[i + 1].
     pub row_ptr: Vec<i64>,
     /// Whether a `k` left out edges.
@@ -124,7 +124,7 @@ enum Task {
 }
 
 struct Found {
-    sites: Vec<u32>,
+    sites: Buffer<u32>,
     counts: Vec<(u32, u32)>,
 }
 
@@ -152,7 +152,14 @@ impl<T: Real> Plan<'_, T> {
     }
 
     /// Finds the rows of some centres of system `b`.
-    fn find(&self, p: &Prepared, b: usize, centres: &[(u32, u32)], scratch: &mut Scratch, found: &mut Found) -> bool {
+    fn find(
+        &self,
+        p: &Prepared,
+        b: usize,
+        centres: &[(u32, u32)],
+        scratch: &mut Scratch,
+        found: &mut Found,
+    ) -> Result<bool> {
         let search = Search::new(&p.sites, &p.bins, self.options.cutoff, self.options.keep);
         let first = self.systems.offsets[b] as usize;
         let mut truncated = false;
@@ -162,12 +169,13 @@ impl<T: Real> Plan<'_, T> {
                 scratch.hits.resize(2 * candidates + 64, 0);
             }
             let (hits, before) = (&mut scratch.hits[..], found.sites.len());
+            found.sites.reserve(candidates + 64)?;
             #[cfg(target_arch = "x86_64")]
             if self.simd {
                 // SAFETY: `simd` says that the processor has AVX2 and FMA; `hits` has 64 places more than candidates.
                 let n = unsafe { search.avx2(i as usize, slot as usize, &scratch.ranges, hits) };
                 match p.bins.in_order {
-                    true => found.sites.extend_from_slice(&hits[..n]),
+                    true => order::append(&hits[..n], &mut found.sites),
                     // SAFETY: as above.
                     false => unsafe { order::avx2(hits, n, &mut found.sites) },
                 }
@@ -181,23 +189,23 @@ impl<T: Real> Plan<'_, T> {
             }
             found.counts.push(((first + i as usize) as u32, (found.sites.len() - before) as u32));
         }
-        truncated
+        Ok(truncated)
     }
 
     fn pass1(&self, task: &Task, p: &mut Prepared, scratch: &mut Scratch) -> Result<(Found, bool)> {
-        let mut found = Found { sites: Vec::new(), counts: Vec::new() };
+        let mut found = Found { sites: Buffer::default(), counts: Vec::new() };
         let mut truncated = false;
         match *task {
             Task::Group(b0, b1) => {
                 for b in b0..b1 {
                     self.prepare(p, b)?;
                     self.guard_candidates(p, scratch)?;
-                    truncated |= self.find(p, b, &p.bins.centres, scratch, &mut found);
+                    truncated |= self.find(p, b, &p.bins.centres, scratch, &mut found)?;
                 }
             }
             Task::Run { large, from, to } => {
                 let (b, p) = &self.large[large];
-                truncated = self.find(p, *b, &p.bins.centres[from..to], scratch, &mut found);
+                truncated = self.find(p, *b, &p.bins.centres[from..to], scratch, &mut found)?;
             }
         }
         Ok((found, truncated))
@@ -337,11 +345,11 @@ pub fn search<T: Real>(
         row_ptr[i + 1] += row_ptr[i];
     }
     let mut list = List {
-        source: memory::buffer(total)?,
-        target: memory::buffer(total)?,
-        shift: memory::buffer(3 * total)?,
-        vector: memory::buffer(3 * total)?,
-        distance: memory::buffer(total)?,
+        source: Buffer::with_room(total)?,
+        target: Buffer::with_room(total)?,
+        shift: Buffer::with_room(3 * total)?,
+        vector: Buffer::with_room(3 * total)?,
+        distance: Buffer::with_room(total)?,
         row_ptr,
         truncated,
     };

@@ -1,5 +1,7 @@
 //! Rules beyond one cutoff: cutoffs of pairs, excluded pairs, the k nearest. Applied to one sorted row at a time.
 
+use super::memory::Buffer;
+use super::order::append;
 use super::sites::Sites;
 
 /// Cutoffs that depend on the pair.
@@ -46,7 +48,7 @@ impl Selection {
 
     /// Removes from `row[from..]`, the sorted sites of atom `i` of the system that starts at atom `first`, what the
     /// rules leave out. Returns whether `k` left out an edge.
-    pub fn apply(&self, sites: &Sites, i: usize, first: usize, from: usize, row: &mut Vec<u32>) -> bool {
+    pub fn apply(&self, sites: &Sites, i: usize, first: usize, from: usize, row: &mut Buffer<u32>) -> bool {
         let target = |site: u32| first + sites.sites[site as usize].atom as usize;
         let mut kept = from;
         for at in from..row.len() {
@@ -67,8 +69,9 @@ impl Selection {
         self.k.is_some_and(|k| self.nearest(sites, i, from, row, k))
     }
 
-    fn exclude(&self, s: &Sites, i: usize, first: usize, from: usize, row: &mut Vec<u32>, excluded: &[Exclusion]) {
-        let all = row.split_off(from);
+    fn exclude(&self, s: &Sites, i: usize, first: usize, from: usize, row: &mut Buffer<u32>, excluded: &[Exclusion]) {
+        let all = row[from..].to_vec();
+        row.truncate(from);
         let target = |site: u32| (first + s.sites[site as usize].atom as usize) as u32;
         for group in all.chunk_by(|&a, &b| target(a) == target(b)) {
             let t = target(group[0]);
@@ -76,15 +79,17 @@ impl Selection {
             let rules = &excluded[at..];
             let rules = &rules[..rules.partition_point(|x| x.target == t)];
             let nearest = group.iter().map(|&g| s.edge(i, g).2).fold(f64::INFINITY, f64::min) * (1.0 + 1e-9);
-            row.extend(group.iter().filter(|&&g| {
+            for &g in group {
                 let (shift, _, d2) = s.edge(i, g);
-                !rules.iter().any(|x| x.shift.map_or(d2 <= nearest, |e| e == shift))
-            }));
+                if !rules.iter().any(|x| x.shift.map_or(d2 <= nearest, |e| e == shift)) {
+                    append(&[g], row);
+                }
+            }
         }
     }
 
     /// Keeps the k smallest by (d2, target, shift), in the order of the list.
-    fn nearest(&self, sites: &Sites, i: usize, from: usize, row: &mut Vec<u32>, k: usize) -> bool {
+    fn nearest(&self, sites: &Sites, i: usize, from: usize, row: &mut Buffer<u32>, k: usize) -> bool {
         if row.len() - from <= k {
             return false;
         }
@@ -96,8 +101,10 @@ impl Selection {
             keep = by_distance.partition_point(|d| d.0.sqrt() <= limit);
         }
         let truncated = keep < by_distance.len();
-        row.truncate(from);
-        row.extend(by_distance[..keep].iter().map(|d| d.1));
+        for (at, (_, site)) in row[from..].iter_mut().zip(&by_distance) {
+            *at = *site;
+        }
+        row.truncate(from + keep);
         row[from..].sort_unstable();
         truncated
     }

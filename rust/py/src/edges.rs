@@ -5,8 +5,11 @@ use numpy::ndarray::{ArrayView1, ArrayView2};
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use valence_core::call::check_index;
 use valence_core::edges::memory::{self, Block, Buffer};
+use valence_core::edges::reverse::reverse;
 use valence_core::edges::select::{Exclusion, Pairs, Selection};
+use valence_core::edges::skin::{Stored, refilter};
 use valence_core::edges::{Keep, List, Method, Options, Systems, search};
 use valence_core::{Error, Real};
 
@@ -227,6 +230,88 @@ fn arrays<T: Real + Element>(py: Python<'_>, list: List<T>) -> PyResult<Bound<'_
     )
 }
 
+/// The reverse of each edge of a sorted list, -1 where it has none: int64 [E].
+#[pyfunction]
+fn reverse_edges<'py>(
+    py: Python<'py>,
+    source: &Bound<'py, PyAny>,
+    target: &Bound<'py, PyAny>,
+    shift: &Bound<'py, PyAny>,
+    row_ptr: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let source = values::<i32>(source, "source", "int32", "[E]", |s| s.len() == 1)?;
+    let e = source.len();
+    let target = values::<i32>(target, "target", "int32", "[E]", |s| s == [e])?;
+    let shift = values::<i32>(shift, "shift", "int32", "[E, 3]", |s| s == [e, 3])?;
+    let row_ptr = values::<i64>(row_ptr, "row_ptr", "int64", "[N + 1]", |s| s.len() == 1 && s[0] > 0)?;
+    check_rows(&row_ptr, &target)?;
+    check_index("source", &source, row_ptr.len() - 1).map_err(to_py)?;
+    array(py, py.detach(|| reverse(&source, &target, &shift, &row_ptr)).map_err(to_py)?, 1)
+}
+
+fn check_rows(row_ptr: &[i64], target: &[i32]) -> PyResult<()> {
+    let ends = (row_ptr[0], row_ptr[row_ptr.len() - 1]);
+    if ends != (0, target.len() as i64) || !row_ptr.is_sorted() {
+        let rule = format!("ascending from 0 to {}", target.len());
+        return Err(to_py(Error::value("row_ptr", &rule, format!("{ends:?}"))));
+    }
+    check_index("target", target, row_ptr.len() - 1).map_err(to_py)
+}
+
+/// The edges of a stored list within `cutoff` of the present positions; results as `search_edges`.
+#[pyfunction]
+#[pyo3(signature = (positions, offsets, cell, pbc, cutoff, target, shift, row_ptr, moved=None))]
+#[allow(clippy::too_many_arguments)]
+fn refilter_edges<'py>(
+    py: Python<'py>,
+    positions: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    cell: &Bound<'py, PyAny>,
+    pbc: &Bound<'py, PyAny>,
+    cutoff: f64,
+    target: &Bound<'py, PyAny>,
+    shift: &Bound<'py, PyAny>,
+    row_ptr: &Bound<'py, PyAny>,
+    moved: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let offsets = values::<i64>(offsets, "offsets", "int64", "[B + 1]", |s| s.len() == 1 && s[0] > 0)?;
+    let b = offsets.len() - 1;
+    let cell = values::<f64>(cell, "cell", "float64", &format!("[B, 3, 3] = [{b}, 3, 3]"), |s| s == [b, 3, 3])?;
+    let pbc = values::<bool>(pbc, "pbc", "bool", &format!("[B, 3] = [{b}, 3]"), |s| s == [b, 3])?;
+    let row_ptr = values::<i64>(row_ptr, "row_ptr", "int64", "[N + 1]", |s| s.len() == 1 && s[0] > 0)?;
+    let n = row_ptr.len() - 1;
+    let target = values::<i32>(target, "target", "int32", "[E]", |s| s.len() == 1)?;
+    let e = target.len();
+    let shift = values::<i32>(shift, "shift", "int32", "[E, 3]", |s| s == [e, 3])?;
+    let moved = moved.map(|m| values::<i32>(m, "moved", "int32", "[N, 3]", |s| s == [n, 3])).transpose()?;
+    check_rows(&row_ptr, &target)?;
+    if offsets[0] != 0 || offsets[b] != n as i64 || !offsets.is_sorted() {
+        return Err(to_py(Error::value("offsets", &format!("ascending from 0 to {n}"), format!("{:?}", &offsets[..]))));
+    }
+    let stored = Stored { target: &target, shift: &shift, row_ptr: &row_ptr, moved: moved.as_deref() };
+    let rest = (&offsets[..], &cell[..], &pbc[..]);
+    if positions.cast::<PyArrayDyn<f32>>().is_ok() {
+        again::<f32>(py, positions, rest, stored, cutoff)
+    } else {
+        again::<f64>(py, positions, rest, stored, cutoff)
+    }
+}
+
+fn again<'py, T: Real + Element>(
+    py: Python<'py>,
+    positions: &Bound<'py, PyAny>,
+    (offsets, cell, pbc): (&[i64], &[f64], &[bool]),
+    stored: Stored<'_>,
+    cutoff: f64,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let n = stored.row_ptr.len() - 1;
+    let rule = format!("[N, 3] = [{n}, 3]");
+    let positions = values::<T>(positions, "positions", "float32 or float64", &rule, |s| s == [n, 3])?;
+    let systems = Systems { positions: &positions, offsets, cell, pbc };
+    let list = py.detach(|| refilter(&systems, stored, cutoff)).map_err(to_py)?;
+    arrays(py, list)
+}
+
 /// Gives memory of lists that are gone back to the system. It may take it by itself when it runs short.
 #[pyfunction]
 fn release_edge_memory() {
@@ -236,6 +321,8 @@ fn release_edge_memory() {
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<EdgeSelection>()?;
     m.add_class::<EdgeMemory>()?;
+    m.add_function(wrap_pyfunction!(reverse_edges, m)?)?;
+    m.add_function(wrap_pyfunction!(refilter_edges, m)?)?;
     m.add_function(wrap_pyfunction!(release_edge_memory, m)?)?;
     m.add_function(wrap_pyfunction!(search_edges, m)?)
 }

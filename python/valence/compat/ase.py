@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from valence.edges.search import search
+from valence.edges.finding import search
 
 _LETTERS = "ijdDS"
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .matrix import AdaptiveNeighborMatrix, NeighborMatrix, neighbor_matrix
     from .ops import edge_length, edge_vectors
     from .result import Edges
-    from .search import find_edges, neighbor_list, release_memory, search
+    from .finding import find_edges, neighbor_list, release_memory, search
     from .skin import NeighborList
     from .strain import atomic_virial, strain_gradient, stress
     from .wrapping import wrap
@@ -18,7 +18,7 @@ _HOME = {
     **dict.fromkeys(["AdaptiveNeighborMatrix", "NeighborMatrix", "neighbor_matrix"], "matrix"),
     **dict.fromkeys(["edge_length", "edge_vectors"], "ops"),
     "Edges": "result",
-    **dict.fromkeys(["find_edges", "neighbor_list", "release_memory", "search"], "search"),
+    **dict.fromkeys(["find_edges", "neighbor_list", "release_memory", "search"], "finding"),
     "NeighborList": "skin",
     **dict.fromkeys(["atomic_virial", "strain_gradient", "stress"], "strain"),
     "wrap": "wrapping",
@@ -47,6 +47,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_HOME[name]}")
-    # A module of the same name as its function is bound here by the import; the function takes its place.
     globals()[name] = value = getattr(module, name)
     return value

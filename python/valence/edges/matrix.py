@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .result import Edges
-from .search import find_edges
+from .finding import find_edges
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from valence import _native
 
 from .result import Edges
-from .search import arrays_of, search
+from .finding import arrays_of, search
 from .wrapping import fractional_along, per_atom
 
 #: Taken off the skin for rounding, Angstrom.

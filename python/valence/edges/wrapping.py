@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .search import arrays_of
+from .finding import arrays_of
 
 
 def fractional_along(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:

@@ -174,7 +174,9 @@ def test_no_atoms_give_empty_arrays_of_the_right_shapes():
         assert found.shift.shape == found.vector.shape == (0, 3) and found.vector.dtype == dtype
         assert found.source.dtype == found.shift.dtype == np.int32 and len(found.row_ptr) == 1
         assert len(found.reverse) == 0 and found.to_matrix().index.shape == (0, 1)
-    assert len(find_edges(Batch(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3), bool), np.array([0])), 1.0)) == 0
+    assert (
+        len(find_edges(Batch(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3), bool), np.array([0])), 1.0)) == 0
+    )
 
 
 def test_the_cutoff_is_strict():

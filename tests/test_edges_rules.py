@@ -146,7 +146,7 @@ CUBE = np.eye(3) * 5.0
 
 @pytest.mark.parametrize("bad, shown", [(0.0, "0.0"), (-2.0, "-2.0"), (np.nan, "NaN"), (np.inf, "inf")])
 def test_a_cutoff_that_is_not_positive_is_refused(bad, shown):
-    with pytest.raises(ValueError, match=f"^`cutoff` must be a positive finite length in Angstrom, got {shown}$"):
+    with pytest.raises(ValueError, match=rf"^`cutoff` must be a positive finite length in Angstrom, got {shown}$"):
         search(np.zeros((2, 3)), bad)
 
 
@@ -155,7 +155,7 @@ def test_a_cutoff_that_is_not_positive_is_refused(bad, shown):
 def test_positions_that_are_not_finite_name_atom_and_axis(value, pbc):
     x = np.random.default_rng(0).uniform(0, 5, (9, 3))
     x[6, 1] = value
-    with pytest.raises(ValueError, match="^`positions` must be finite, got .* at atom 6, axis y$"):
+    with pytest.raises(ValueError, match=r"^`positions` must be finite, got .* at atom 6, axis y$"):
         search(x, 2.0, cell=CUBE, pbc=pbc)
 
 
@@ -163,11 +163,13 @@ def test_cells_that_are_not_finite_or_singular_say_where():
     x = np.zeros((1, 3))
     nan, flat, zero = CUBE.copy(), CUBE.copy(), CUBE.copy()
     nan[1, 2], flat[2], zero[1] = np.nan, [5.0, 5.0, 0.0], 0.0
-    with pytest.raises(ValueError, match="^`cell` must be finite, got .* in direction 1 of system 0$"):
+    with pytest.raises(ValueError, match=r"^`cell` must be finite, got .* in direction 1 of system 0$"):
         search(x, 2.0, cell=nan, pbc=True)
-    with pytest.raises(ValueError, match=r"vectors in directions \[0, 1, 2\].*cell is singular along periodic directions"):
+    with pytest.raises(
+        ValueError, match=r"vectors in directions \[0, 1, 2\].*cell is singular along periodic directions"
+    ):
         search(x, 2.0, cell=flat, pbc=True)
-    with pytest.raises(ValueError, match="zero vector in direction 1 .*cell is singular along periodic directions"):
+    with pytest.raises(ValueError, match=r"zero vector in direction 1 .*cell is singular along periodic directions"):
         search(x, 2.0, cell=zero, pbc=True)
     with pytest.raises(ValueError, match="singular along periodic directions"):
         search(x, 2.0, pbc=True)
@@ -179,18 +181,18 @@ def test_wrong_shapes_and_types_are_refused_by_name():
     for bad in (np.zeros(3), np.zeros((2, 2)), np.zeros((2, 3, 1))):
         with pytest.raises(ValueError, match=r"^`positions` must be of shape \[N, 3\], got "):
             search(bad, 2.0)
-    with pytest.raises(TypeError, match="^`positions` must be an array of float32 or float64, got int64"):
+    with pytest.raises(TypeError, match=r"^`positions` must be an array of float32 or float64, got int64"):
         search(np.zeros((2, 3), np.int64), 2.0)
-    with pytest.raises(ValueError, match="^`cell` must be of shape "):
+    with pytest.raises(ValueError, match=r"^`cell` must be of shape "):
         search(x, 2.0, cell=np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="^`pbc` must be one flag or of shape "):
+    with pytest.raises(ValueError, match=r"^`pbc` must be one flag or of shape "):
         search(x, 2.0, pbc=[True, False])
     for bad in ([0, 3, 2], [1, 2], [0, 1], [0, 2, 1, 2]):
-        with pytest.raises(ValueError, match="^`offsets` must be ascending from 0 to the number of atoms, 2"):
+        with pytest.raises(ValueError, match=r"^`offsets` must be ascending from 0 to the number of atoms, 2"):
             search(x, 2.0, offsets=bad)
-    with pytest.raises(ValueError, match="^`positions` must be within 2"):
+    with pytest.raises(ValueError, match=r"^`positions` must be within 2"):
         search(np.array([[1e12, 0, 0]]), 2.0, cell=np.eye(3), pbc=True)
-    with pytest.raises(ValueError, match="^`k` must be a count"):
+    with pytest.raises(ValueError, match=r"^`k` must be a count"):
         search(x, 2.0, k=-1)
     with pytest.raises(ValueError, match=r"^`exclusions` must be atoms in \[0, 2\)"):
         search(x, 2.0, exclusions=[(0, 2)])

@@ -12,9 +12,7 @@ from valence.edges.finding import search
 _LETTERS = "ijdDS"
 
 
-def neighbor_list(
-    quantities: str, a: Any, cutoff: float | Mapping | np.ndarray, self_interaction: bool = False
-) -> Any:
+def neighbor_list(quantities: str, a: Any, cutoff: float | Mapping | np.ndarray, self_interaction: bool = False) -> Any:
     """`ase.neighborlist.neighbor_list` with its arguments, order and dtypes of return.
 
     Parameters

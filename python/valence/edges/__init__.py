@@ -6,10 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .finding import find_edges, neighbor_list, release_memory, search
     from .matrix import AdaptiveNeighborMatrix, NeighborMatrix, neighbor_matrix
     from .ops import edge_length, edge_vectors
     from .result import Edges
-    from .finding import find_edges, neighbor_list, release_memory, search
     from .skin import NeighborList
     from .strain import atomic_virial, strain_gradient, stress
     from .wrapping import wrap

@@ -18,7 +18,7 @@ def arrays_of(systems: Any) -> Any:
     """`systems` as an object with positions, numbers, offsets, cell and pbc."""
     if all(hasattr(systems, name) for name in _ATTRIBUTES):
         return systems
-    from valence.atoms import as_systems
+    from valence.atoms import as_systems  # type: ignore[attr-defined]
 
     return as_systems(systems)
 
@@ -176,9 +176,7 @@ def neighbor_list(
     """The edges of :func:`find_edges` as a polars.DataFrame with the columns system, source, target (u32; rows of the atoms),
     shift, vector (fixed-size lists of 3) and distance.
     """
-    found = find_edges(
-        systems, cutoff, k=k, half=half, self_interaction=self_interaction, exclusions=exclusions
-    )
+    found = find_edges(systems, cutoff, k=k, half=half, self_interaction=self_interaction, exclusions=exclusions)
     return found.table
 
 

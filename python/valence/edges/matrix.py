@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .result import Edges
 from .finding import find_edges
+from .result import Edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,9 @@ def padded(edges: Edges, *, fill: int | None = None, capacity: int | None = None
     n, largest = len(count), int(count.max(initial=0))
     width = max(1, largest) if capacity is None else int(capacity)
     if largest > width:
-        raise ValueError(f"`capacity` must be at least {largest}, the neighbors of atom {int(count.argmax())}, got {width}")
+        raise ValueError(
+            f"`capacity` must be at least {largest}, the neighbors of atom {int(count.argmax())}, got {width}"
+        )
     fill = n if fill is None else int(fill)
     index = np.full((n, width), fill, np.int32)
     shift = np.zeros((n, width, 3), np.int32)

@@ -8,29 +8,12 @@ import numpy as np
 
 from valence import _native
 
-from .result import Edges
 from .finding import arrays_of, search
-from .wrapping import fractional_along, per_atom
+from .result import Edges
+from .wrapping import fractional_along
 
 #: Taken off the skin for rounding, Angstrom.
 _ROUNDING = 1e-9
-
-
-def _largest_two(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """[B], sum of the largest and the second largest of each system's values, which are not negative."""
-    starts, ends = offsets[:-1], offsets[1:]
-    out = np.zeros(len(starts))
-    some = np.flatnonzero(ends > starts)
-    if len(some) == 1:
-        out[some] = np.partition(values, -2)[-2:].sum() if len(values) > 1 else values.sum()
-    elif len(some):
-        first = np.maximum.reduceat(values, starts[some])
-        system = np.repeat(np.arange(len(some)), (ends - starts)[some])
-        is_first = values == first[system]
-        rest = np.maximum.reduceat(np.where(is_first, 0.0, values), starts[some])
-        several = np.add.reduceat(is_first.astype(np.int64), starts[some]) > 1
-        out[some] = first + np.where(several, first, rest)
-    return out
 
 
 class NeighborList:
@@ -90,44 +73,33 @@ class NeighborList:
         kept = self._stored
         if self.rebuilt and (self.skin == 0.0 or not filtered):
             return kept
-        whole = moved if moved is not None and moved.any() else None
+        whole = moved if isinstance(moved, np.ndarray) else None
         # Nothing is farther than an infinite cutoff; the sum below is one that no pair of stored edges reaches.
         cutoff = self.cutoff if filtered else 1e150
-        found = _native.refilter_edges(
-            x, s.offsets, cell, s.pbc, cutoff, kept.target, kept.shift, kept._row_ptr, whole
-        )
+        found = _native.refilter_edges(x, s.offsets, cell, s.pbc, cutoff, kept.target, kept.shift, kept._row_ptr, whole)
         return Edges(found, s.offsets)
 
-    def _moved(self, x: np.ndarray, cell: np.ndarray, pbc: np.ndarray, offsets: np.ndarray) -> np.ndarray | None:
-        """Whole cells that each atom was moved by, int32 [N, 3], if the stored list holds, else None."""
+    def _moved(self, x: np.ndarray, cell: np.ndarray, pbc: np.ndarray, offsets: np.ndarray) -> Any:
+        """Whole cells that each atom was moved by, int32 [N, 3], or "none" moved, if the stored list holds; else None."""
         if self._built is None:
             return None
         x0, cell0, pbc0, offsets0 = self._built
         same = x.shape == x0.shape and np.array_equal(pbc, pbc0) and np.array_equal(offsets, offsets0)
-        if not (same and np.isfinite(x).all() and np.isfinite(cell).all()):
+        if not (same and np.isfinite(cell).all()):
             return None
-        stretch = np.ones(len(cell))
-        rows = np.where(pbc[:, :, None], cell, 0.0)
-        rows0 = np.where(pbc[:, :, None], cell0, 0.0)
-        delta = np.asarray(x, np.float64) - x0
-        if not np.array_equal(rows, rows0):
-            changed = (rows != rows0).any(axis=(1, 2))
+        rows, rows0 = np.where(pbc[:, :, None], cell, 0.0), np.where(pbc[:, :, None], cell0, 0.0)
+        stretch, change = np.ones(len(cell)), np.tile(np.eye(3), (len(cell), 1, 1))
+        changed = (rows != rows0).any(axis=(1, 2))
+        if self.skin == 0.0:
+            return "none" if not changed.any() and np.array_equal(x, x0) else None
+        if changed.any():
             if not pbc[changed].all():
                 return None
-            change = np.broadcast_to(np.eye(3), cell.shape).copy()
             change[changed] = np.linalg.solve(cell0[changed], cell[changed])
             stretch[changed] = np.linalg.svd(change[changed], compute_uv=False).min(axis=1)
-            delta = np.asarray(x, np.float64) - per_atom(change, x0, offsets)
-        moved = np.zeros(x.shape, np.int32)
-        if pbc.any():
-            whole = np.rint(per_atom(fractional_along(cell, pbc), delta, offsets))
-            if np.abs(whole).max(initial=0.0) > 2**28:
-                return None
-            if whole.any():
-                moved = whole.astype(np.int32)
-                delta = delta - per_atom(rows, whole, offsets)
-        length = np.sqrt(np.einsum("ic,ic->i", delta, delta))
-        holds = stretch * (self.cutoff + self.skin) - _largest_two(length, offsets) >= self.cutoff + _ROUNDING
-        if self.skin == 0.0:
-            holds = np.array([np.array_equal(x, x0) and np.array_equal(rows, rows0)])
-        return moved if holds.all() else None
+        found = _native.edge_moves(x, offsets, pbc, x0, change, fractional_along(cell, pbc), rows)
+        if found is None:
+            return None
+        largest_two, whole = found
+        holds = stretch * (self.cutoff + self.skin) - largest_two >= self.cutoff + _ROUNDING
+        return ("none" if whole is None else whole) if holds.all() else None

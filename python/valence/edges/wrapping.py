@@ -35,7 +35,9 @@ def wrap(systems: Any) -> Any:
     cell, pbc = np.asarray(s.cell, np.float64), np.asarray(s.pbc)
     if not np.isfinite(s.positions).all():
         atom, axis = np.argwhere(~np.isfinite(s.positions))[0]
-        raise ValueError(f"`positions` must be finite, got {s.positions[atom, axis]} at atom {atom}, axis {'xyz'[axis]}")
+        raise ValueError(
+            f"`positions` must be finite, got {s.positions[atom, axis]} at atom {atom}, axis {'xyz'[axis]}"
+        )
     x = np.asarray(s.positions, np.float64)
     whole = np.floor(per_atom(fractional_along(cell, pbc), x, s.offsets))
     moved = (x - per_atom(np.where(pbc[:, :, None], cell, 0.0), whole, s.offsets)).astype(s.positions.dtype)

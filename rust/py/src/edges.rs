@@ -9,7 +9,7 @@ use valence_core::call::check_index;
 use valence_core::edges::memory::{self, Block, Buffer};
 use valence_core::edges::reverse::reverse;
 use valence_core::edges::select::{Exclusion, Pairs, Selection};
-use valence_core::edges::skin::{Stored, refilter};
+use valence_core::edges::skin::{Stored, moves, refilter};
 use valence_core::edges::{Keep, List, Method, Options, Systems, search};
 use valence_core::{Error, Real};
 
@@ -260,7 +260,7 @@ fn check_rows(row_ptr: &[i64], target: &[i32]) -> PyResult<()> {
 
 /// The edges of a stored list within `cutoff` of the present positions; results as `search_edges`.
 #[pyfunction]
-#[pyo3(signature = (positions, offsets, cell, pbc, cutoff, target, shift, row_ptr, moved=None))]
+#[pyo3(signature = (positions, offsets, cell, pbc, cutoff, target, shift, row_ptr, moved=None, portable=false))]
 #[allow(clippy::too_many_arguments)]
 fn refilter_edges<'py>(
     py: Python<'py>,
@@ -273,6 +273,7 @@ fn refilter_edges<'py>(
     shift: &Bound<'py, PyAny>,
     row_ptr: &Bound<'py, PyAny>,
     moved: Option<&Bound<'py, PyAny>>,
+    portable: bool,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let offsets = values::<i64>(offsets, "offsets", "int64", "[B + 1]", |s| s.len() == 1 && s[0] > 0)?;
     let b = offsets.len() - 1;
@@ -291,9 +292,9 @@ fn refilter_edges<'py>(
     let stored = Stored { target: &target, shift: &shift, row_ptr: &row_ptr, moved: moved.as_deref() };
     let rest = (&offsets[..], &cell[..], &pbc[..]);
     if positions.cast::<PyArrayDyn<f32>>().is_ok() {
-        again::<f32>(py, positions, rest, stored, cutoff)
+        again::<f32>(py, positions, rest, stored, (cutoff, portable))
     } else {
-        again::<f64>(py, positions, rest, stored, cutoff)
+        again::<f64>(py, positions, rest, stored, (cutoff, portable))
     }
 }
 
@@ -302,14 +303,56 @@ fn again<'py, T: Real + Element>(
     positions: &Bound<'py, PyAny>,
     (offsets, cell, pbc): (&[i64], &[f64], &[bool]),
     stored: Stored<'_>,
-    cutoff: f64,
+    (cutoff, portable): (f64, bool),
 ) -> PyResult<Bound<'py, PyTuple>> {
     let n = stored.row_ptr.len() - 1;
     let rule = format!("[N, 3] = [{n}, 3]");
     let positions = values::<T>(positions, "positions", "float32 or float64", &rule, |s| s == [n, 3])?;
     let systems = Systems { positions: &positions, offsets, cell, pbc };
-    let list = py.detach(|| refilter(&systems, stored, cutoff)).map_err(to_py)?;
+    let list = py.detach(|| refilter(&systems, stored, cutoff, portable)).map_err(to_py)?;
     arrays(py, list)
+}
+
+type Displacements<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+
+/// (sum of the two largest displacements [B], whole cells int32 [N, 3] or None) since `built`; None if not finite.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+fn edge_moves<'py>(
+    py: Python<'py>,
+    positions: &Bound<'py, PyAny>,
+    offsets: &Bound<'py, PyAny>,
+    pbc: &Bound<'py, PyAny>,
+    built: &Bound<'py, PyAny>,
+    change: &Bound<'py, PyAny>,
+    fractional: &Bound<'py, PyAny>,
+    rows: &Bound<'py, PyAny>,
+) -> PyResult<Option<Displacements<'py>>> {
+    let offsets = values::<i64>(offsets, "offsets", "int64", "[B + 1]", |s| s.len() == 1 && s[0] > 0)?;
+    let b = offsets.len() - 1;
+    let built = values::<f64>(built, "built", "float64", "[N, 3]", |s| s.len() == 2 && s[1] == 3)?;
+    let n = built.len() / 3;
+    if offsets[0] != 0 || offsets[b] != n as i64 || !offsets.is_sorted() {
+        return Err(to_py(Error::value("offsets", &format!("ascending from 0 to {n}"), format!("{:?}", &offsets[..]))));
+    }
+    let pbc = values::<bool>(pbc, "pbc", "bool", "[B, 3]", |s| s == [b, 3])?;
+    let matrix = |given, name| values::<f64>(given, name, "float64", "[B, 3, 3]", |s| s == [b, 3, 3]);
+    let (change, fractional, rows) =
+        (matrix(change, "change")?, matrix(fractional, "fractional")?, matrix(rows, "rows")?);
+    macro_rules! run {
+        ($t:ty) => {{
+            let positions = values::<$t>(positions, "positions", "float32 or float64", "[N, 3]", |s| s == [n, 3])?;
+            let systems = Systems { positions: &positions, offsets: &offsets, cell: &rows, pbc: &pbc };
+            py.detach(|| moves(&systems, &built, &change, &fractional, &rows))
+        }};
+    }
+    let found = if positions.cast::<PyArrayDyn<f32>>().is_ok() { run!(f32) } else { run!(f64) };
+    let Some(found) = found else { return Ok(None) };
+    let whole = match found.whole.is_empty() {
+        true => None,
+        false => Some(PyArray1::from_vec(py, found.whole).reshape([n, 3])?.into_any()),
+    };
+    Ok(Some((PyArray1::from_vec(py, found.largest_two).into_any(), whole)))
 }
 
 /// Gives memory of lists that are gone back to the system. It may take it by itself when it runs short.
@@ -323,6 +366,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<EdgeMemory>()?;
     m.add_function(wrap_pyfunction!(reverse_edges, m)?)?;
     m.add_function(wrap_pyfunction!(refilter_edges, m)?)?;
+    m.add_function(wrap_pyfunction!(edge_moves, m)?)?;
     m.add_function(wrap_pyfunction!(release_edge_memory, m)?)?;
     m.add_function(wrap_pyfunction!(search_edges, m)?)
 }

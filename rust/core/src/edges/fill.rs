@@ -73,7 +73,7 @@ impl<T: Real> Rows<T> {
             for k in (0..whole).step_by(4) {
                 let e = at + k;
                 let mut r = [_mm256_setzero_pd(); 4];
-                for q in 0..4 {
+                for (q, r) in r.iter_mut().enumerate() {
                     let site = base.add(*row.get_unchecked(k + q) as usize).cast::<f64>();
                     let (p, o) = (_mm256_load_pd(site), _mm256_load_pd(site.add(4)));
                     let tail = _mm_unpackhi_pd(_mm256_extractf128_pd::<1>(p), _mm256_extractf128_pd::<1>(o));
@@ -88,13 +88,13 @@ impl<T: Real> Rows<T> {
                     } else {
                         o
                     };
-                    r[q] = _mm256_add_pd(_mm256_sub_pd(p, from), offset);
+                    *r = _mm256_add_pd(_mm256_sub_pd(p, from), offset);
                     _mm_storeu_si128(self.shift.add(3 * (e + q)).cast(), s);
                     *self.target.add(e + q) = _mm_extract_epi32::<3>(s);
                     let vector = self.vector.add(3 * (e + q));
                     match is_double {
-                        true => _mm256_storeu_pd(vector.cast(), r[q]),
-                        false => _mm_storeu_ps(vector.cast(), _mm256_cvtpd_ps(r[q])),
+                        true => _mm256_storeu_pd(vector.cast(), *r),
+                        false => _mm_storeu_ps(vector.cast(), _mm256_cvtpd_ps(*r)),
                     }
                 }
                 _mm_storeu_si128(self.source.add(e).cast(), _mm_set1_epi32((first + i) as i32));

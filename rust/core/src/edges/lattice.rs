@@ -172,9 +172,8 @@ fn reduction(cell: &Mat3, pbc: [bool; 3]) -> Option<[[i64; 3]; 3]> {
                 continue;
             }
             rows[a] = shorter;
-            for c in 0..3 {
-                u[a][c] -= m as i64 * u[b][c];
-            }
+            let subtracted = u[b].map(|x| m as i64 * x);
+            u[a].iter_mut().zip(subtracted).for_each(|(x, y)| *x -= y);
             if u[a].iter().any(|x| x.abs() > 1 << 20) {
                 return None;
             }

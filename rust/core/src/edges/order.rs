@@ -49,15 +49,15 @@ pub unsafe fn avx2(row: &mut [u32], n: usize, out: &mut Buffer<u32>) {
             let mut r = [_mm256_setzero_si256(); 4];
             for &m in row.get_unchecked(..n) {
                 let m = _mm256_set1_epi32(m as i32);
-                for q in 0..4 {
-                    r[q] = _mm256_sub_epi32(r[q], _mm256_cmpgt_epi32(v[q], m));
+                for (r, v) in r.iter_mut().zip(v) {
+                    *r = _mm256_sub_epi32(*r, _mm256_cmpgt_epi32(v, m));
                 }
             }
-            for q in 0..4 {
-                _mm256_storeu_si256(rank.as_mut_ptr().add(8 * q).cast(), r[q]);
+            for (q, &r) in r.iter().enumerate() {
+                _mm256_storeu_si256(rank.as_mut_ptr().add(8 * q).cast(), r);
             }
-            for k in 0..32.min(n - block) {
-                *to.add(rank[k] as usize) = *p.add(k);
+            for (k, &rank) in rank[..32.min(n - block)].iter().enumerate() {
+                *to.add(rank as usize) = *p.add(k);
             }
         }
     }

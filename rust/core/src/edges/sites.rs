@@ -4,6 +4,8 @@
 //! cells and partly periodic ones are the same code. Sites are numbered by (atom, shift), so that the order of site
 //! numbers in a row is the order that the list promises.
 
+use std::cmp::Ordering;
+
 use super::lattice::{Lattice, Mat3, row_times};
 use crate::error::{Error, Result};
 use crate::real::Real;
@@ -128,7 +130,7 @@ impl Sites {
             let mut w = [0i64; 3];
             for a in (0..3).filter(|&a| pbc[a]) {
                 let floor = f[a].floor();
-                if !(floor.abs() < MAX_SHIFT) {
+                if floor.abs().partial_cmp(&MAX_SHIFT) != Some(Ordering::Less) {
                     let what = format!("{} cells at atom {}, direction {a}", floor, first + i);
                     return Err(Error::value("positions", "within 2^30 cells of the origin", what));
                 }
@@ -168,7 +170,7 @@ impl Sites {
         };
         let count = |f: &[f64; 3]| (0..3).map(|a| range(f[a], a)).map(|(l, h)| (h - l + 1) as f64).product::<f64>();
         let total: f64 = self.fractional.iter().map(|(f, _)| count(f)).sum();
-        if !(total < f64::from(i32::MAX)) {
+        if total.partial_cmp(&f64::from(i32::MAX)) != Some(Ordering::Less) {
             return Err(Error::Memory(format!(
                 "`cutoff` = {cutoff} Angstrom needs {total:.3e} periodic images of {n} atoms"
             )));

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from valence._op import REGISTRY, Op, Real
+from valence._op import REGISTRY, Index, Op, Real
 from valence.reference import edges as reference
 
-__all__ = ["EDGE_LENGTH", "edge_length"]
+__all__ = ["EDGE_LENGTH", "EDGE_VECTORS", "edge_length", "edge_vectors"]
 
 
 def _vectors(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
@@ -46,3 +46,56 @@ EDGE_LENGTH = REGISTRY.add(
 )
 
 edge_length = EDGE_LENGTH.kernel()
+
+
+def _graph(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
+    """`rows` edges in no order among 5 atoms of 2 systems."""
+    system = rng.integers(0, 2, rows)
+    return {
+        "positions": rng.normal(size=(5, 3)),
+        "cell": rng.normal(size=(2, 3, 3)) + 4.0 * np.eye(3),
+        "source": np.where(system == 0, rng.integers(0, 3, rows), rng.integers(3, 5, rows)),
+        "target": np.where(system == 0, rng.integers(0, 3, rows), rng.integers(3, 5, rows)),
+        "shift": rng.integers(-2, 3, (rows, 3)),
+        "system": system,
+    }
+
+
+EDGE_VECTORS = REGISTRY.add(
+    Op(
+        name="edge_vectors",
+        inputs={
+            "positions": Real("N 3", unit="Å"),
+            "cell": Real("B 3 3", unit="Å"),
+            "source": Index("E"),
+            "target": Index("E"),
+            "shift": Index("E 3"),
+            "system": Index("E"),
+        },
+        outputs={"vector": Real("E 3", unit="Å")},
+        reference=reference.edge_vectors,
+        sample=_graph,
+        rowwise=False,
+        doc="""Edge vectors, v_e = (x_t - x_s) + ((S0 a0 + S1 a1) + S2 a2).
+
+        Parameters
+        ----------
+        positions : array [N, 3], float32 or float64, Angstrom, as given (not wrapped).
+        cell : array [B, 3, 3] of the same dtype, Angstrom, rows are lattice vectors.
+        source, target : integers [E], rows of `positions`.
+        shift : integers [E, 3].
+        system : integers [E], rows of `cell`.
+        out : contiguous array [E, 3] of the same dtype that takes the result.
+
+        Returns
+        -------
+        array [E, 3], Angstrom; computed in float64 and rounded once.
+
+        Raises
+        ------
+        ValueError for a wrong shape or an index out of range, TypeError for a wrong dtype.
+        """,
+    )
+)
+
+edge_vectors = EDGE_VECTORS.kernel()

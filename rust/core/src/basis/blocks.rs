@@ -1,4 +1,4 @@
-//! Two results row by row in one pass, over our pool.
+//! Runs of rows: two results in one pass over our pool, and the padding of the last few.
 
 use rayon::prelude::*;
 
@@ -22,4 +22,21 @@ where
         let pairs = a.par_chunks_mut(size * width_a).zip(b.par_chunks_mut(size * width_b));
         pairs.enumerate().for_each(|(i, (a, b))| block(i * size, a, b));
     });
+}
+
+/// `n` rows of `width` values from row `first` on; where only `count` are left, padded in `buffer`.
+#[inline(always)]
+pub fn padded<'a, T: Copy>(
+    rows: &'a [T],
+    first: usize,
+    count: usize,
+    n: usize,
+    width: usize,
+    buffer: &'a mut [T],
+) -> &'a [T] {
+    if count == n {
+        return &rows[first * width..(first + n) * width];
+    }
+    buffer[..count * width].copy_from_slice(&rows[first * width..(first + count) * width]);
+    &buffer[..n * width]
 }

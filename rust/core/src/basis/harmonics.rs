@@ -6,7 +6,7 @@
 //! Recursion: e.g. Bigi, Fraux, Browning, Ceriotti, J. Chem. Phys. 159, 064802 (2023), section II; here with the
 //! normalisation inside the recursion, so that f32 keeps its accuracy at large l.
 
-use super::blocks::for_each_block2;
+use super::blocks::{for_each_block2, padded};
 use super::harmonics_body::{GENERAL, gradient, values};
 use super::harmonics_table::{Normalization, PAIRS, Table, UNROLLED, pair};
 use super::lanes::{Job, Lanes, MAX_LANES, Simd, dispatch};
@@ -120,16 +120,6 @@ fn unit<L: Lanes, V: Number<L>>(v: [V; 3], squared: L) -> ([V; 3], V, L::Mask) {
 #[inline(always)]
 fn squared<L: Lanes>(v: [L; 3]) -> L {
     v[0] * v[0] + v[1] * v[1] + v[2] * v[2]
-}
-
-/// Rows `tile` of `width` values, padded into `buffer` where fewer than N are left.
-#[inline(always)]
-fn padded<'a, T: Simd>(rows: &'a [T], first: usize, count: usize, n: usize, width: usize, buffer: &'a mut [T]) -> &'a [T] {
-    if count == n {
-        return &rows[first * width..(first + n) * width];
-    }
-    buffer[..count * width].copy_from_slice(&rows[first * width..(first + count) * width]);
-    &buffer[..n * width]
 }
 
 struct Forward<'a, T> {

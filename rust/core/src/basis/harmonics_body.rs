@@ -57,8 +57,12 @@ macro_rules! column {
 
 /// Y of one vector (X, Y, Z) per lane: `y[l l + l + m]`.
 #[inline(always)]
-pub fn values<L, V, A, const LMAX: usize, const UNIT: bool>(table: &Table<A>, lmax: usize, [x, y, z]: [V; 3], out: &mut [V])
-where
+pub fn values<L, V, A, const LMAX: usize, const UNIT: bool>(
+    table: &Table<A>,
+    lmax: usize,
+    [x, y, z]: [V; 3],
+    out: &mut [V],
+) where
     L: Lanes,
     V: Number<L>,
     A: AsRef<[L]>,

@@ -50,7 +50,8 @@ pub struct Table<A> {
 impl Table<Vec<f64>> {
     pub fn new(lmax: usize, normalization: Normalization) -> Self {
         let zeros = || vec![0.0; pair(lmax + 1, 0)];
-        let (mut start, mut along, mut back, mut dz, mut dr) = (vec![1.0; lmax + 1], zeros(), zeros(), zeros(), zeros());
+        let (mut start, mut along, mut back, mut dz, mut dr) =
+            (vec![1.0; lmax + 1], zeros(), zeros(), zeros(), zeros());
         let f = |l: usize| normalization.factor(l);
         for l in 1..=lmax {
             let x = l as f64;

@@ -111,6 +111,9 @@ macro_rules! common {
         fn store_rows(columns: &[Self], rows: &mut [$t]) {
             let m = columns.len();
             assert!(rows.len() >= $n * m);
+            if m == 1 {
+                return columns[0].store(rows);
+            }
             if m < $n {
                 let mut buffer = [0.0; $n];
                 for (j, c) in columns.iter().enumerate() {
@@ -139,6 +142,10 @@ macro_rules! common {
         fn load_rows(rows: &[$t], columns: &mut [Self]) {
             let m = columns.len();
             assert!(rows.len() >= $n * m);
+            if m == 1 {
+                columns[0] = Self::load(rows);
+                return;
+            }
             if m < $n {
                 for (j, c) in columns.iter_mut().enumerate() {
                     let column: [$t; $n] = std::array::from_fn(|i| rows[i * m + j]);
@@ -162,8 +169,19 @@ macro_rules! common {
 
 impl Lanes for F32x8 {
     common!(
-        f32, 8, __m256, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_sqrt_ps,
-        _mm256_round_ps, _mm256_cmp_ps, _mm256_movemask_ps, _mm256_blendv_ps, transpose8
+        f32,
+        8,
+        __m256,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_fmadd_ps,
+        _mm256_sqrt_ps,
+        _mm256_round_ps,
+        _mm256_cmp_ps,
+        _mm256_movemask_ps,
+        _mm256_blendv_ps,
+        transpose8
     );
     #[inline(always)]
     fn exp2_whole(self) -> Self {
@@ -189,7 +207,9 @@ impl Lanes for F32x8 {
         let p = rows.as_ptr();
         // SAFETY: features; 24 values are there.
         unsafe {
-            let pair = |k| _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(p.add(k))), _mm_loadu_ps(p.add(k + 12)));
+            let pair = |k| {
+                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(p.add(k))), _mm_loadu_ps(p.add(k + 12)))
+            };
             let (a, b, c) = (pair(0), pair(4), pair(8));
             let xy = _mm256_shuffle_ps::<0b10_01_11_10>(b, c);
             let yz = _mm256_shuffle_ps::<0b01_00_10_01>(a, b);
@@ -221,8 +241,19 @@ impl Lanes for F32x8 {
 
 impl Lanes for F64x4 {
     common!(
-        f64, 4, __m256d, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd, _mm256_sqrt_pd,
-        _mm256_round_pd, _mm256_cmp_pd, _mm256_movemask_pd, _mm256_blendv_pd, transpose4
+        f64,
+        4,
+        __m256d,
+        _mm256_set1_pd,
+        _mm256_loadu_pd,
+        _mm256_storeu_pd,
+        _mm256_fmadd_pd,
+        _mm256_sqrt_pd,
+        _mm256_round_pd,
+        _mm256_cmp_pd,
+        _mm256_movemask_pd,
+        _mm256_blendv_pd,
+        transpose4
     );
     #[inline(always)]
     fn exp2_whole(self) -> Self {

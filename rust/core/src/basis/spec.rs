@@ -30,12 +30,21 @@ pub enum Kind {
 pub enum Envelope {
     None,
     /// p, and p as a small whole number where it is one.
-    Polynomial { p: f64, whole: Option<usize> },
-    Cosine { lower: f64 },
+    Polynomial {
+        p: f64,
+        whole: Option<usize>,
+    },
+    Cosine {
+        lower: f64,
+    },
     /// The factor is 1, or 1 / tanh(1)^3.
-    Tanh3 { factor: f64 },
+    Tanh3 {
+        factor: f64,
+    },
     Mollifier,
-    Switch { on: f64 },
+    Switch {
+        on: f64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -151,7 +160,9 @@ mod tests {
         for length in 0..good.len() {
             assert!(Radial::decode(&good[..length]).is_err());
         }
-        for (at, bad) in [(0, 9.0), (1, 0.0), (1, 2.5), (2, -1.0), (2, f64::NAN), (5, 7.0), (6, 1.0), (9, 3.0), (13, f64::NAN)] {
+        for (at, bad) in
+            [(0, 9.0), (1, 0.0), (1, 2.5), (2, -1.0), (2, f64::NAN), (5, 7.0), (6, 1.0), (9, 3.0), (13, f64::NAN)]
+        {
             let mut list = good;
             list[at] = bad;
             assert!(Radial::decode(&list).is_err(), "{at}");

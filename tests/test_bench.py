@@ -101,7 +101,13 @@ def statuses(made):
 
 def test_summary_of_known_samples_is_exact():
     s = statistics.summary([1.0, 2.0, 3.0, 4.0])
-    assert s["wall_min"] == 1 and s["wall_median"] == 2.5 and s["wall_iqr"] == 1.5 and s["wall_mean"] == 2.5 and s["runs"] == 4
+    assert (
+        s["wall_min"] == 1
+        and s["wall_median"] == 2.5
+        and s["wall_iqr"] == 1.5
+        and s["wall_mean"] == 2.5
+        and s["runs"] == 4
+    )
     assert s["wall_std"] == pytest.approx(np.sqrt(5 / 3))
     for bad in ([], [0.0], [1.0, float("nan")]):
         with pytest.raises(ValueError, match="`samples` must"):
@@ -156,7 +162,10 @@ def test_a_wrong_result_is_marked_and_ends_with_2(toys):
     assert main(["run", "--config", "wrong.yaml", "--out", "wrong.json", "--quiet"]) == 2
     made = record.read_json("wrong.json")
     assert statuses(made) == {"cpu": "ok", "bad": "wrong"}
-    assert made["points"][1]["reason"].startswith("`length` must agree to rtol 1e-06") and made["points"][1]["max_err"] > 0.1
+    assert (
+        made["points"][1]["reason"].startswith("`length` must agree to rtol 1e-06")
+        and made["points"][1]["max_err"] > 0.1
+    )
     assert made["ratios"] == []  # a speed is not compared where the result is wrong
 
 
@@ -218,7 +227,7 @@ def test_unknown_names_list_the_known_ones(toys, capsys):
     assert "`preset` must be one of ['tiny']" in capsys.readouterr().err
     for arguments, message in (
         (["--backend", "vexin"], "`backend` must be one of ['absent', 'bad', 'cpu', 'dies', 'numpy'"),
-        (["--workload", "x"], "`workload` must be one of ['liquid-1000'"),
+        (["--workload", "x"], "`workload` must be one of ['array-20'"),
         (["--rounds", "0"], "`rounds` must be a whole number of at least 1, got 0"),
     ):
         assert main(["run", "--preset", "tiny", *arguments]) == 1
@@ -327,7 +336,14 @@ def planted(factor, seed, noise=0.03, drift=1.0):
 
     def point(backend, wall):
         samples = list(1e-3 * drift * wall * rng.lognormal(0, noise, 15))
-        return {"workload": "w", "backend": backend, "dtype": "float64", "threads": 1, "status": "ok", "samples_s": samples}
+        return {
+            "workload": "w",
+            "backend": backend,
+            "dtype": "float64",
+            "threads": 1,
+            "status": "ok",
+            "samples_s": samples,
+        }
 
     return {"schema": 1, "points": [point("cpu", factor), point("peer", 3.0)]}
 

@@ -35,6 +35,4 @@ def spherical_harmonics_vjp(inputs, params):
     return call, lambda out: {"values": out[0].detach().numpy(), "grad_vectors": out[1].numpy()[:, [2, 0, 1]]}
 
 
-BACKENDS = {
-    "e3nn": {"spherical_harmonics": spherical_harmonics, "spherical_harmonics_vjp": spherical_harmonics_vjp}
-}
+BACKENDS = {"e3nn": {"spherical_harmonics": spherical_harmonics, "spherical_harmonics_vjp": spherical_harmonics_vjp}}

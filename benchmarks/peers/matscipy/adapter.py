@@ -19,9 +19,7 @@ def neighbor_list(inputs, params):
     systems = [(x[a:b], cell[k], pbc[k]) for k, (a, b) in enumerate(itertools.pairwise(offsets))]
 
     def call():
-        return [
-            neighbour_list("ijSDd", positions=p, cell=h, pbc=q, cutoff=params["cutoff"]) for p, h, q in systems
-        ]
+        return [neighbour_list("ijSDd", positions=p, cell=h, pbc=q, cutoff=params["cutoff"]) for p, h, q in systems]
 
     def collect(parts):
         i, j, shift, vector, distance = (np.concatenate(c) for c in zip(*parts, strict=True))

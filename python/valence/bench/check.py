@@ -64,7 +64,7 @@ def compare(arrays: dict, reference: dict, rtol: float, atol: float) -> tuple[fl
         worst = max(worst, float(error.max(initial=0.0)))
         if over.any():
             largest = float(error[over].max()) if np.isfinite(error[over]).all() else float("nan")
-            wrong = f"`{name}` must agree to rtol {rtol:g}, atol {atol:g}: {int(over.sum())} of {over.size} entries do not, error up to {largest:.3g}"  # noqa: E501
+            wrong = f"`{name}` must agree to rtol {rtol:g}, atol {atol:g}: {int(over.sum())} of {over.size} entries do not, error up to {largest:.3g}"
     return (worst if np.isfinite(worst) else None), wrong
 
 

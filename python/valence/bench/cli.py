@@ -32,13 +32,19 @@ def names(text: str) -> list[str]:
 
 
 def parser() -> Parser:
-    p = Parser(prog="python -m valence.bench", description="Measure Valence against other programs, and check its results.")
+    p = Parser(
+        prog="python -m valence.bench", description="Measure Valence against other programs, and check its results."
+    )
     verbs = p.add_subparsers(dest="verb", required=True, parser_class=Parser)
-    r = verbs.add_parser("run", help="run a suite; exit code 2: a result is wrong, 3: another backend ran, 1: a point failed")
+    r = verbs.add_parser(
+        "run", help="run a suite; exit code 2: a result is wrong, 3: another backend ran, 1: a point failed"
+    )
     what = r.add_mutually_exclusive_group(required=True)
     what.add_argument("--preset", help="name of a suite (see list)")
     what.add_argument("--config", type=Path, help="a suite of your own, YAML")
-    r.add_argument("--out", type=Path, help="a JSON file, or a folder for metrics/, tables/, figures/ (default results)")
+    r.add_argument(
+        "--out", type=Path, help="a JSON file, or a folder for metrics/, tables/, figures/ (default results)"
+    )
     r.add_argument("--workload", type=names, help="only these, by comma")
     r.add_argument("--backend", type=names, help="only these, by comma; one that is not there then fails its rows")
     r.add_argument("--threads", type=whole_numbers, help="by comma")
@@ -56,7 +62,9 @@ def parser() -> Parser:
     c.add_argument("--fail-above", type=float, default=1.10)
     e = verbs.add_parser("env", help="describe this machine, or make the environment of a family of peers")
     e.add_argument("--output", type=Path, help="write JSON here instead of printing it")
-    e.add_argument("--make", action="append", metavar="FAMILY", help="create its environment from the pinned requirements")
+    e.add_argument(
+        "--make", action="append", metavar="FAMILY", help="create its environment from the pinned requirements"
+    )
     for v in (r, e, verbs.add_parser("list", help="suites, workloads, backends, families")):
         v.add_argument("--peers", help="folder of adapters (default $VALENCE_BENCH_PEERS or benchmarks/peers)")
         v.add_argument("--envs", help="folder of environments (default $VALENCE_BENCH_ENVS or benchmarks/.envs)")

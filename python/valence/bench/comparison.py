@@ -44,7 +44,9 @@ def compare(a: dict, b: dict, *, fail_above: float = 1.10, base: str = BASE) -> 
                 {**common, "against": peer["backend"], **change, "regression": change["low"] > fail_above, "note": ""}
             )
     if not any("change" in r or r["regression"] for r in rows):
-        raise ValueError(f"A must hold a right point of {base} and one to compare it with in each of two records, got none")
+        raise ValueError(
+            f"A must hold a right point of {base} and one to compare it with in each of two records, got none"
+        )
     return rows
 
 

@@ -54,7 +54,7 @@ def edges_of_system(x, cell, pbc, cutoff, sources=None):
     width = np.where(pbc, 1.0, np.maximum(f.max(0) - low, 1e-9))
     bins = np.clip((width * height / cutoff).astype(int), 1, 64)
     place = np.clip(((f - low) / width * bins).astype(int), 0, bins - 1)
-    flat = np.ravel_multi_index(tuple(place.T), tuple(bins))
+    flat = np.asarray(np.ravel_multi_index(tuple(place.T), tuple(bins)))
     order = np.argsort(flat, kind="stable")
     starts = np.searchsorted(flat[order], np.arange(bins.prod() + 1))
     reach = [math.ceil(cutoff / (height[a] * width[a] / bins[a]) - 1e-12) for a in range(3)]
@@ -69,7 +69,7 @@ def edges_of_system(x, cell, pbc, cutoff, sources=None):
         target = np.stack(np.unravel_index(np.arange(bins.prod()), tuple(bins)), 1) + np.array(step)
         image = np.floor_divide(target, bins)
         keep = (centres > 0) & (pbc | (image == 0)).all(1)
-        other = np.ravel_multi_index(tuple((target - image * bins).T), tuple(bins))
+        other = np.asarray(np.ravel_multi_index(tuple((target - image * bins).T), tuple(bins)))
         # Every atom of a box against every atom of the other one.
         box = np.flatnonzero(keep & (members[other] > 0))
         na, nb = centres[box], members[other[box]]
@@ -142,7 +142,7 @@ def spherical_harmonics_vjp(inputs, params):
     for k in range(3):
         w = v.astype(np.complex128)
         w[:, k] += 1j * h
-        columns.append((g * harmonics(w, params["lmax"]).imag).sum(1) / h)
+        columns.append((g * np.imag(harmonics(w, params["lmax"]))).sum(1) / h)
     return {"values": harmonics(v, params["lmax"]), "grad_vectors": np.stack(columns, 1)}
 
 

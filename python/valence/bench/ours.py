@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 
 PACKAGES = ["valence"]
@@ -25,6 +27,11 @@ def threads(params):
 
     vl.set_num_threads(params["threads"])
     return vl
+
+
+def floor(name, operation):
+    """An op of `valence.torch` or `valence.jax`, which make their functions at the first use."""
+    return getattr(importlib.import_module(f"valence.{name}"), operation)
 
 
 def systems_of(vl, inputs, positions=None):
@@ -79,10 +86,10 @@ def spherical_harmonics(inputs, params):
 def spherical_harmonics_vjp(inputs, params):
     """Values and vjp by the torch function with autograd, as the peers are timed."""
     import torch
-    from valence.torch import spherical_harmonics as harmonics
 
     threads(params)
     torch.set_num_threads(params["threads"])
+    harmonics = floor("torch", "spherical_harmonics")
     v = torch.from_numpy(inputs["vectors"]).requires_grad_()
     grad, arguments = torch.from_numpy(inputs["grad"]), harmonics_arguments(params)
 
@@ -143,7 +150,7 @@ def torch_length(which):
         v = torch.from_numpy(inputs["vectors"]).requires_grad_()
         ones = torch.ones(len(v), dtype=v.dtype)
         if which == "cpu":
-            from valence.torch import edge_length as length
+            length = floor("torch", "edge_length")
         else:
 
             def length(vector):
@@ -167,7 +174,7 @@ def jax_length(which):
         jax.config.update("jax_enable_x64", True)
         v = jnp.asarray(inputs["vectors"])
         if which == "cpu":
-            from valence.jax import edge_length as length
+            length = floor("jax", "edge_length")
         else:
 
             def length(vector):

@@ -91,7 +91,7 @@ class Worker:
         started = time.perf_counter()
         env = {**os.environ, "PYTHONHASHSEED": "0", **dict.fromkeys(THREAD_VARIABLES, str(threads))}
         specs = [f"{name}={path}" for name, path in family.adapters.items()]
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
         self.process = subprocess.Popen(
             [family.python, str(HERE / "worker.py"), *specs],
             stdin=subprocess.PIPE,

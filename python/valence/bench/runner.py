@@ -69,10 +69,10 @@ class Runner:
         for name in settings.workloads or []:
             suite.one_of("workload", name, names)
         self.workers: dict[tuple[str, int], Worker] = {}
-        self.folder = tempfile.TemporaryDirectory(prefix="valence-bench-")
         self.reference: tuple[str, dict] = ("", {})
         self.environment = environment.report(ask_torch=False)
         self.points = self.earlier()
+        self.folder = tempfile.TemporaryDirectory(prefix="valence-bench-")
 
     def backends_by_name(self) -> dict[str, Family]:
         """Every backend of every adapter; only the adapters' tables are read, no library is imported."""

@@ -1,0 +1,105 @@
+"""Inputs of the workloads, made from a seed: the same file of arrays goes to every backend.
+
+A generator takes keyword parameters, a seeded `numpy.random.Generator` and the dtype, and returns (arrays, count), where
+`count` is the number of things (atoms, vectors, frames' atoms) that times are divided by.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+
+
+def liquid(rng, dtype, *, atoms, density=0.1, jitter=0.25, order="shuffled", frames=1, step=0.0):
+    """A periodic cube of `atoms` atoms at `density` [1/Å^3]: a lattice's sites, displaced by up to `jitter` of the spacing
+    along each axis, so that no two atoms meet. `order` "shuffled" is that of an equilibrated liquid, where the index says
+    nothing about the place; "grid" follows the lattice. `frames` > 1 adds frames displaced by `step` [Å] along each axis.
+    """
+    edge = (atoms / density) ** (1 / 3)
+    n = math.ceil(round(atoms ** (1 / 3), 9))
+    sites = np.sort(rng.choice(n**3, size=atoms, replace=False))
+    grid = np.stack(np.unravel_index(sites, (n, n, n)), axis=1)
+    positions = (grid + 0.5 + jitter * rng.uniform(-1, 1, (atoms, 3))) * (edge / n)
+    if order == "shuffled":
+        positions = positions[rng.permutation(atoms)]
+    elif order != "grid":
+        raise ValueError(f"`order` must be one of ['grid', 'shuffled'], got {order}")
+    arrays = {
+        "positions": positions.astype(dtype),
+        "offsets": np.array([0, atoms]),
+        "cell": (edge * np.eye(3)).reshape(1, 3, 3),
+        "pbc": np.ones((1, 3), dtype=bool),
+        "numbers": np.full(atoms, 18),
+    }
+    if frames > 1:
+        moves = rng.uniform(-step, step, (frames - 1, atoms, 3))
+        arrays["frames"] = np.concatenate([positions[None], positions + moves]).astype(dtype)
+    return arrays, atoms
+
+
+def molecules(rng, dtype, *, systems, atoms, density=0.1):
+    """`systems` open clusters of `atoms` atoms each, a ball of `density` [1/Å^3], no two atoms nearer than about 1 Å."""
+    spacing = density ** (-1 / 3)
+    reach = math.ceil((3 * atoms / (4 * math.pi)) ** (1 / 3)) + 1
+    grid = np.array(list(itertools.product(range(-reach, reach + 1), repeat=3)), dtype=np.float64)
+    ball = grid[np.argsort((grid**2).sum(1), kind="stable")[:atoms]]
+    positions = (ball + 0.25 * rng.uniform(-1, 1, (systems, atoms, 3))) * spacing
+    arrays = {
+        "positions": positions.reshape(-1, 3).astype(dtype),
+        "offsets": np.arange(systems + 1) * atoms,
+        "cell": np.zeros((systems, 3, 3)),
+        "pbc": np.zeros((systems, 3), dtype=bool),
+        "numbers": np.full(systems * atoms, 6),
+    }
+    return arrays, systems * atoms
+
+
+def vectors(rng, dtype, *, rows, shortest=0.8, longest=5.0, lmax=None):
+    """`rows` vectors of random direction and of length between `shortest` and `longest` [Å]; with `lmax` also the cotangent
+    of their harmonics."""
+    v = rng.normal(size=(rows, 3))
+    v *= (rng.uniform(shortest, longest, rows) / np.sqrt((v * v).sum(1)))[:, None]
+    arrays = {"vectors": v.astype(dtype)}
+    if lmax is not None:
+        arrays["grad"] = rng.normal(size=(rows, (lmax + 1) ** 2)).astype(dtype)
+    return arrays, rows
+
+
+def distances(rng, dtype, *, rows, shortest=0.8, longest=5.0, columns=20):
+    """`rows` distances [Å] and the cotangent of their `columns` radial functions."""
+    d = rng.uniform(shortest, longest, rows)
+    return {"distance": d.astype(dtype), "grad": rng.normal(size=(rows, columns)).astype(dtype)}, rows
+
+
+def extxyz(rng, dtype, *, frames, atoms, folder):
+    """A file of `frames` periodic frames of `atoms` atoms, with energy and forces, as ase writes them."""
+    path = Path(folder) / f"frames-{frames}x{atoms}.xyz"
+    symbols = np.array(["H", "C", "N", "O"])[rng.integers(0, 4, (frames, atoms))]
+    edge = (atoms / 0.1) ** (1 / 3)
+    with path.open("w") as f:
+        for kinds in symbols:
+            x, forces = rng.uniform(0, edge, (atoms, 3)), rng.normal(size=(atoms, 3))
+            f.write(f"{atoms}\n")
+            f.write(f'Lattice="{edge:.8f} 0.0 0.0 0.0 {edge:.8f} 0.0 0.0 0.0 {edge:.8f}" ')
+            f.write(f'Properties=species:S:1:pos:R:3:forces:R:3 energy={rng.normal():.8f} pbc="T T T"\n')
+            for kind, row in zip(kinds, np.hstack([x, forces]), strict=True):
+                f.write(f"{kind:<2s} " + " ".join(f"{v:16.8f}" for v in row) + "\n")
+    return {"path": np.array(str(path))}, frames * atoms
+
+
+GENERATORS = {f.__name__: f for f in (liquid, molecules, vectors, distances, extxyz)}
+
+
+def make(data: dict, dtype: str, seed: int, folder) -> tuple[dict, int]:
+    """Arrays and count of a workload's `data` entry, {kind, **parameters}."""
+    parameters = dict(data)
+    kind = parameters.pop("kind", None)
+    if kind not in GENERATORS:
+        raise ValueError(f"`kind` must be one of {sorted(GENERATORS)}, got {kind}")
+    if kind == "extxyz":
+        parameters["folder"] = folder
+    rng = np.random.default_rng(parameters.pop("seed", seed))
+    return GENERATORS[kind](rng, np.dtype(dtype), **parameters)

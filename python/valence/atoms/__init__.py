@@ -1,0 +1,15 @@
+"""Batches of systems: positions, numbers, cells, charges, orientations; files and units."""
+
+from . import units
+from ._convert import as_systems
+from .systems import Systems, concat
+
+__all__ = ["Molecule", "Systems", "as_systems", "concat", "units"]
+
+
+def __getattr__(name: str):
+    if name == "Molecule":  # needs pydantic, which `import valence` must not
+        from .molecule import Molecule
+
+        return Molecule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,9 +2,10 @@
 
 from . import units
 from ._convert import as_systems
+from ._files import iread, read, write
 from .systems import Systems, concat
 
-__all__ = ["Molecule", "Systems", "as_systems", "concat", "units"]
+__all__ = ["Molecule", "Systems", "as_systems", "concat", "iread", "read", "units", "write"]
 
 
 def __getattr__(name: str):

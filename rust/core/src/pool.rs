@@ -121,7 +121,9 @@ mod tests {
         let fill = |threads: usize| {
             set_num_threads(threads).unwrap();
             let mut out = vec![0.0f64; 3 * 10_001];
-            for_each_row(&mut out, 3, 100, |i, o| o.copy_from_slice(&[i as f64, (i as f64).sin(), threads_do_not_matter()]));
+            for_each_row(&mut out, 3, 100, |i, o| {
+                o.copy_from_slice(&[i as f64, (i as f64).sin(), threads_do_not_matter()])
+            });
             out
         };
         fn threads_do_not_matter() -> f64 {

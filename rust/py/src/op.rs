@@ -81,7 +81,10 @@ impl Kernel {
         };
         let (inputs, outputs) = (parse(inputs), parse(outputs));
         if inputs.len().max(outputs.len()).max(letters.len()) > MAX {
-            return Err(PyValueError::new_err(format!("`inputs` must be at most {MAX} operands, got {}", inputs.len())));
+            return Err(PyValueError::new_err(format!(
+                "`inputs` must be at most {MAX} operands, got {}",
+                inputs.len()
+            )));
         }
         Ok(Kernel { name, inputs, outputs, letters, bound, params, kernels })
     }
@@ -315,9 +318,8 @@ fn columns<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     static CALL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = op.py();
-    let call = CALL.get_or_try_init(py, || -> PyResult<_> {
-        Ok(py.import("valence._columns")?.getattr("call")?.unbind())
-    })?;
+    let call =
+        CALL.get_or_try_init(py, || -> PyResult<_> { Ok(py.import("valence._columns")?.getattr("call")?.unbind()) })?;
     let names: Vec<&str> = op.get().inputs.iter().map(|i| i.name.as_str()).collect();
     call.bind(py).call1((op, names, PyTuple::new(py, given)?, out))
 }

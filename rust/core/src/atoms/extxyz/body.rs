@@ -1,0 +1,112 @@
+//! Atom lines: words into columns.
+
+use super::layout::{Kind, Layout, Target};
+use super::number::{integer, logical, real_prefix};
+use crate::atoms::elements::atomic_number;
+
+/// A word's place in the buffer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+}
+
+/// The rows of one property that one job fills.
+pub enum Out<'a> {
+    Numbers(&'a mut [u8]),
+    Real(&'a mut [f64]),
+    Int(&'a mut [i64]),
+    Bool(&'a mut [bool]),
+    Text(&'a mut [Span]),
+    Skipped,
+}
+
+/// An atom line that is wrong: how many lines after the first, and what is wrong with it.
+pub type Wrong = (usize, String);
+
+/// Reads `num_atoms` lines of `text`, which starts at `base` of the buffer; `outs` go with the layout's properties.
+pub fn parse(text: &[u8], base: usize, num_atoms: usize, layout: &Layout, outs: &mut [Out]) -> Result<(), Wrong> {
+    let mut at = 0;
+    for atom in 0..num_atoms {
+        for (property, out) in layout.properties.iter().zip(outs.iter_mut()) {
+            for k in 0..property.width {
+                while let Some(&b) = text.get(at)
+                    && b <= b' '
+                    && b != b'\n'
+                {
+                    at += 1;
+                }
+                let row = atom * property.width + k;
+                let rest = &text[at.min(text.len())..];
+                // A real ends itself; every other word is looked for first.
+                let used = match &mut *out {
+                    Out::Real(values) => match real_prefix(rest) {
+                        Some((value, used)) => {
+                            values[row] = value;
+                            used
+                        }
+                        None => return Err((atom, what_is_wrong(rest, layout, property.kind, &property.target))),
+                    },
+                    other => {
+                        let used = rest.iter().position(|&b| b <= b' ').unwrap_or(rest.len());
+                        let span = Span { start: base + at, end: base + at + used };
+                        if used == 0 || !store(other, row, &rest[..used], span) {
+                            return Err((atom, what_is_wrong(rest, layout, property.kind, &property.target)));
+                        }
+                        used
+                    }
+                };
+                at += used;
+            }
+        }
+        while let Some(&b) = text.get(at) {
+            if b == b'\n' {
+                break;
+            }
+            if b > b' ' {
+                let rule = format!("an atom line must have {} values ({})", layout.num_words, layout.text);
+                return Err((atom, format!("{rule}, got more: {}", shown(word_of(&text[at..])))));
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+fn store(out: &mut Out, row: usize, word: &[u8], span: Span) -> bool {
+    match out {
+        Out::Numbers(values) => atomic_number(word).map(|z| values[row] = z).is_some(),
+        Out::Int(values) => integer(word).map(|x| values[row] = x).is_some(),
+        Out::Bool(values) => logical(word).map(|x| values[row] = x).is_some(),
+        Out::Text(values) => {
+            values[row] = span;
+            true
+        }
+        Out::Real(_) | Out::Skipped => true,
+    }
+}
+
+fn word_of(text: &[u8]) -> &[u8] {
+    &text[..text.iter().position(|&b| b <= b' ').unwrap_or(text.len())]
+}
+
+fn shown(word: &[u8]) -> String {
+    String::from_utf8_lossy(&word[..word.len().min(60)]).into_owned()
+}
+
+#[cold]
+fn what_is_wrong(rest: &[u8], layout: &Layout, kind: Kind, target: &Target) -> String {
+    let word = word_of(rest);
+    if word.is_empty() {
+        return format!("an atom line must have {} values ({}), got fewer", layout.num_words, layout.text);
+    }
+    let (name, rule) = match (target, kind) {
+        (Target::Species | Target::Skipped, _) => ("species", "an element's symbol or a number from 1 to 118"),
+        (Target::Positions, _) => ("pos", "real numbers"),
+        (Target::Column(name), Kind::Real) => (&**name, "real numbers"),
+        (Target::Column(name), Kind::Int) => (&**name, "integers of 64 bits"),
+        (Target::Column(name), _) => (&**name, "T or F"),
+    };
+    format!("`{name}` must be {rule}, got {}", shown(word))
+}

@@ -3,9 +3,10 @@
 from . import units
 from ._convert import as_systems
 from ._files import iread, read, write
+from ._samples import samples
 from .systems import Systems, concat
 
-__all__ = ["Molecule", "Systems", "as_systems", "concat", "iread", "read", "units", "write"]
+__all__ = ["Molecule", "Systems", "as_systems", "concat", "iread", "read", "samples", "units", "write"]
 
 
 def __getattr__(name: str):

@@ -29,34 +29,27 @@ pub fn parse(text: &[u8], base: usize, num_atoms: usize, layout: &Layout, outs: 
     let mut at = 0;
     for atom in 0..num_atoms {
         for (property, out) in layout.properties.iter().zip(outs.iter_mut()) {
-            for k in 0..property.width {
-                while let Some(&b) = text.get(at)
-                    && b <= b' '
-                    && b != b'\n'
-                {
-                    at += 1;
+            let (from, width) = (atom * property.width, property.width);
+            // A real finds its own end; of every other word the end is looked for first.
+            if let Out::Real(values) = out {
+                for value in &mut values[from..from + width] {
+                    at = skip_blanks(text, at);
+                    let Some((x, used)) = real_prefix(&text[at..]) else {
+                        return Err((atom, what_is_wrong(&text[at..], layout, property.kind, &property.target)));
+                    };
+                    *value = x;
+                    at += used;
                 }
-                let row = atom * property.width + k;
-                let rest = &text[at.min(text.len())..];
-                // A real ends itself; every other word is looked for first.
-                let used = match &mut *out {
-                    Out::Real(values) => match real_prefix(rest) {
-                        Some((value, used)) => {
-                            values[row] = value;
-                            used
-                        }
-                        None => return Err((atom, what_is_wrong(rest, layout, property.kind, &property.target))),
-                    },
-                    other => {
-                        let used = rest.iter().position(|&b| b <= b' ').unwrap_or(rest.len());
-                        let span = Span { start: base + at, end: base + at + used };
-                        if used == 0 || !store(other, row, &rest[..used], span) {
-                            return Err((atom, what_is_wrong(rest, layout, property.kind, &property.target)));
-                        }
-                        used
-                    }
-                };
-                at += used;
+                continue;
+            }
+            for k in from..from + width {
+                at = skip_blanks(text, at);
+                let word = word_of(&text[at..]);
+                let span = Span { start: base + at, end: base + at + word.len() };
+                if word.is_empty() || !store(out, k, word, span) {
+                    return Err((atom, what_is_wrong(&text[at..], layout, property.kind, &property.target)));
+                }
+                at += word.len();
             }
         }
         while let Some(&b) = text.get(at) {
@@ -72,6 +65,18 @@ pub fn parse(text: &[u8], base: usize, num_atoms: usize, layout: &Layout, outs: 
         at += 1;
     }
     Ok(())
+}
+
+/// Past blanks, not past the end of the line.
+#[inline]
+fn skip_blanks(text: &[u8], mut at: usize) -> usize {
+    while let Some(&b) = text.get(at)
+        && b <= b' '
+        && b != b'\n'
+    {
+        at += 1;
+    }
+    at.min(text.len())
 }
 
 fn store(out: &mut Out, row: usize, word: &[u8], span: Span) -> bool {

@@ -6,9 +6,9 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 
 /// Atom lines that one job parses.
-const LINES_OF_A_PIECE: usize = 4096;
+const LINES_OF_A_PIECE: usize = 1024;
 /// Bytes of whole frames that are parsed at a time: they stay in the cache.
-const BYTES_OF_A_STEP: usize = 4 << 20;
+const BYTES_OF_A_STEP: usize = 1 << 20;
 
 /// Which frames to read: `start`, `start + step`, ... below `stop`.
 #[derive(Debug, Clone, Copy, PartialEq)]

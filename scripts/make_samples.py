@@ -1,4 +1,4 @@
-"""Makes the sample frames of python/valence/data. Needs ASE: `python scripts/make_samples.py`. Same input, same frames."""
+"""Makes the sample frames of python/valence/data, always the same: `python scripts/make_samples.py`. Needs ASE."""
 
 from __future__ import annotations
 

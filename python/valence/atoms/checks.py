@@ -90,7 +90,7 @@ def pbc(value: Any, cells: np.ndarray) -> np.ndarray:
     """Periodicity as (B, 3) bool. None: periodic along the cell vectors that are not zero."""
     num_systems = len(cells)
     if value is None:
-        array = cells.any(axis=2)
+        array = np.asarray(cells.any(axis=2))
     elif value is False:
         return np.zeros((num_systems, 3), dtype=bool)
     else:
@@ -291,7 +291,7 @@ def _finite_rows(name: str, value: Any, num_atoms: int) -> np.ndarray:
         raise TypeError(f"`{name}` must be float32 or float64, got {array.dtype}")
     if array.ndim == 0 or len(array) != num_atoms:
         raise ValueError(f"`{name}` must have one row an atom, N = {num_atoms}, got {list(array.shape)}")
-    good = np.isfinite(array).reshape(num_atoms, -1).all(axis=1)
+    good = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     if not good.all():
         raise ValueError(f"`{name}` must be finite, got a value that is not in row {int(np.argmin(good))}")
     return np.ascontiguousarray(array)

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-
 from valence.atoms import Molecule, Systems, as_systems, concat, units
 
 WATER = np.array([[0.0, 0.0, 0.0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0]])

@@ -4,7 +4,6 @@ import gzip
 
 import numpy as np
 import pytest
-
 from valence import _native, set_num_threads
 from valence.atoms import Systems, as_systems, iread, read, write
 
@@ -91,7 +90,7 @@ NASTY = [
     "1\r\nProperties=species:S:1:pos:R:3:x:R:1 key=value\r\n\tH\t1e-3  +2.0\t-3E+2 nan\r\n\r\n\r\n",
     '1\nProperties=species:S:1:pos:R:3:on:L:2:w:S:2:i:I:3 text="a \\"b\\" c" pbc="T F T" Lattice="1 0 0 0 2 0 0 0 3"\n'
     "cl 0 0 0 T F ab cd 1 -2 3\n",
-    '1\nE = -1.5 big=123456789012345678901 uid=007 '
+    "1\nE = -1.5 big=123456789012345678901 uid=007 "
     'j="_JSON {\\"a\\": [1, 2]}" m="_JSON [[1, 2], [3, 4]]" pbc="F F F"\nH 0 0 0',
     '1\nvirial="1 2 3 4 5 6 7 8 9" stress="1 2 3 2 4 5 3 5 6" dipole="1 2 3" a=b=c "my key"=5\nH 0 0 0\n',
     "1\nProperties=species:S:1:pos:R:3:Z:I:1 exp=1e5 inf=inf pbc=F\nH 0 0 0 8\n",

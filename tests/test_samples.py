@@ -5,7 +5,6 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-
 from valence.atoms import samples
 
 

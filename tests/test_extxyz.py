@@ -259,3 +259,16 @@ def test_other_formats_go_through_ase(tmp_path):
     s = Systems.from_arrays([[0.0, 0, 0], [0, 0, 1]], [6, 8], cell=np.diag([5.0, 5, 5]))
     write(tmp_path / "POSCAR", s, format="vasp")
     assert read(tmp_path / "POSCAR").numbers.tolist() == io.read(tmp_path / "POSCAR").numbers.tolist()
+
+
+def test_a_value_may_be_called_as_a_column_of_the_tables(tmp_path):
+    s = read(
+        file(tmp_path, "1\nProperties=species:S:1:pos:R:3:number:I:1 system=water cell=5 multiplicity=2.0\nH 0 0 0 7\n")
+    )
+    assert (
+        s.info["system"].tolist() == ["water"]
+        and s.columns["number"].tolist() == [7]
+        and s.multiplicity.tolist() == [2]
+    )
+    pytest.importorskip("polars")
+    assert s.systems["system_"].to_list() == ["water"] and s.atoms["number_"].to_list() == [7]

@@ -9,6 +9,8 @@ import numpy as np
 from .systems import Systems
 
 _MAX_IDS = 100_000_000
+ATOMS = ("system", "number", "position")
+SYSTEMS = ("system", "cell", "pbc")
 
 
 def _polars():
@@ -212,6 +214,11 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
+def _free(name: str, taken: tuple[str, ...]) -> str:
+    """A file may call a value "system" or "cell" too: the table's own column keeps the name."""
+    return f"{name}_" if name in taken else name
+
+
 def atoms_table(systems: Systems):
     """The atoms table of a batch."""
     pl = _polars()
@@ -220,7 +227,7 @@ def atoms_table(systems: Systems):
             pl.Series("system", systems.system.astype(np.uint32)),
             pl.Series("number", systems.numbers),
             pl.Series("position", systems.positions),
-            *[series(name, values) for name, values in systems.columns.items()],
+            *[series(_free(name, ATOMS), values) for name, values in systems.columns.items()],
         ]
     )
 
@@ -234,7 +241,7 @@ def systems_table(systems: Systems):
         pl.Series("pbc", systems.pbc),
     ]
     for name, values in systems.info.items():
-        column = series(name, values)
+        column = series(_free(name, SYSTEMS), values)
         if name == "charge":
             column = column.fill_nan(None)
         elif name == "multiplicity":

@@ -159,6 +159,8 @@ def charge(value: Any, num_systems: int) -> np.ndarray:
 def multiplicity(value: Any, num_systems: int) -> np.ndarray:
     """Spin multiplicities 2S + 1 as (B,) uint8; 0 where a system does not say it."""
     array = as_array("multiplicity", value, empty=np.uint8)
+    if array.dtype.kind == "f" and (np.isnan(array) | (array == np.round(array))).all():
+        array = np.nan_to_num(array).astype(np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"`multiplicity` must be integers, got {array.dtype}")
     array = _per_system("multiplicity", array, num_systems)

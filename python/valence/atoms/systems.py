@@ -160,14 +160,14 @@ class Systems:
 
     @property
     def atoms(self):
-        """The atoms table, a polars.DataFrame."""
+        """The atoms table, a polars.DataFrame; a further column called as one of its own gets the tail "_"."""
         from ._tables import atoms_table
 
         return atoms_table(self)
 
     @property
     def systems(self):
-        """The systems table, a polars.DataFrame."""
+        """The systems table, a polars.DataFrame; a further column called as one of its own gets the tail "_"."""
         from ._tables import systems_table
 
         return systems_table(self)
@@ -241,14 +241,10 @@ class Systems:
         return new
 
     def _atom_column(self, name: str, value: Any) -> np.ndarray:
-        if name in ("system", "number", "position"):
-            raise ValueError(f"`columns` must not use the names of the atoms table's own columns, got {name}")
         check = _PER_ATOM.get(name)
         return checks.column(name, value, len(self.numbers)) if check is None else check(value, len(self.numbers))
 
     def _system_column(self, name: str, value: Any) -> np.ndarray:
-        if name in ("system", "cell", "pbc"):
-            raise ValueError(f"`info` must not use the names of the systems table's own columns, got {name}")
         check = _PER_SYSTEM.get(name)
         return checks.column(name, value, len(self), "B") if check is None else check(value, len(self))
 

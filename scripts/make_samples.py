@@ -1,4 +1,4 @@
-"""Makes the sample frames of python/valence/data. Needs ASE: `python scripts/make_samples.py`. Same input, same frames."""
+"""Makes the sample frames of python/valence/data, always the same: `python scripts/make_samples.py`. Needs ASE."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from ase.build import add_adsorbate, bulk, fcc111, graphene_nanoribbon, molecule
 from ase.calculators.emt import EMT
 from ase.collections import g2, s22
 from ase.data import s22 as s22_data
-
 from valence.atoms import Systems, write
 
 DATA = Path(__file__).resolve().parents[1] / "python" / "valence" / "data"

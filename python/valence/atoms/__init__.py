@@ -1,10 +1,15 @@
 """Batches of systems: positions, numbers, cells, charges, orientations; files and units."""
 
+from typing import TYPE_CHECKING
+
 from . import units
 from ._convert import as_systems
 from ._files import iread, read, write
 from ._samples import samples
 from .systems import Systems, concat
+
+if TYPE_CHECKING:
+    from .molecule import Molecule
 
 __all__ = ["Molecule", "Systems", "as_systems", "concat", "iread", "read", "samples", "units", "write"]
 

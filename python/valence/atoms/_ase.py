@@ -1,12 +1,13 @@
 """`ase.Atoms` in and out.
 
-A calculator's results are columns here. Names are ASE's: per atom `forces`, `charges`, `magmoms`, `energies`, `stresses`, ...;
-per system `energy`, `free_energy`, `stress`, `dipole`, `magmom`, ... A stress is a 3 x 3 matrix here and six numbers in
+A calculator's results are columns here. Names are ASE's: per atom `forces`, `charges`, `magmoms`, `energies`, ...; per
+system `energy`, `free_energy`, `stress`, `dipole`, `magmom`, ... A stress is a 3 x 3 matrix here and six numbers in
 Voigt's order (xx, yy, zz, yz, xz, xy) there.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,7 @@ def _one(frame: Any) -> Systems:
     positions = checks.positions(arrays["positions"].copy())
     numbers = checks.numbers(arrays["numbers"], len(positions))
     cell = frame.cell.array
-    if cell.any():
-        cell = checks.cell(cell.copy(), 1)
-    else:
-        cell = np.zeros((1, 3, 3))
+    cell = checks.cell(cell.copy(), 1) if cell.any() else np.zeros((1, 3, 3))
     pbc = checks.pbc(frame.pbc, cell) if frame.pbc.any() else np.zeros((1, 3), dtype=bool)
     self = Systems._trusted(positions, numbers, np.array([0, len(positions)]), cell, pbc)
     columns, info = _extras(frame)
@@ -76,9 +74,7 @@ def _extras(frame: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             if value is None:
                 continue
             value = np.asarray(value)
-            if name == "stress" and value.shape == (6,):
-                value = full_stress(value)
-            elif name == "stresses" and value.shape[1:] == (6,):
+            if (name == "stress" and value.shape == (6,)) or (name == "stresses" and value.shape[1:] == (6,)):
                 value = full_stress(value)
             if name in RESULTS_PER_ATOM and value.shape[:1] == (len(frame),):
                 columns[name] = value
@@ -148,7 +144,7 @@ def to_ase(systems: Systems) -> list:
 
     frames = []
     offsets = systems.offsets.tolist()
-    for row, (first, last) in enumerate(zip(offsets[:-1], offsets[1:])):
+    for row, (first, last) in enumerate(pairwise(offsets)):
         frame = Atoms(
             numbers=systems.numbers[first:last].astype(np.int64),
             positions=systems.positions[first:last].astype(np.float64),

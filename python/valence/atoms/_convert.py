@@ -14,8 +14,8 @@ def as_systems(obj: Any) -> Systems:
 
     Parameters
     ----------
-    obj : `Systems` (returned as it is), `Molecule`, `ase.Atoms`, a list or tuple of those, an atoms table (anything with
-        `__arrow_c_stream__`), or a pair (atoms table, systems table).
+    obj : `Systems` (returned as it is), `Molecule`, `ase.Atoms`, a list or tuple of those, an atoms table (anything
+        with `__arrow_c_stream__`), or a pair (atoms table, systems table).
 
     Raises
     ------

@@ -261,7 +261,9 @@ def _text(name: str, value: Any) -> str:
     try:
         return "_JSON " + json.dumps(value, default=_plain)
     except TypeError as error:
-        raise TypeError(f"`{name}` must be numbers, texts, or what JSON can hold, got {type(value).__name__}") from error
+        raise TypeError(
+            f"`{name}` must be numbers, texts, or what JSON can hold, got {type(value).__name__}"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,8 @@ import numpy as np
 from .systems import Systems
 
 _MAX_IDS = 100_000_000
+ATOMS = ("system", "number", "position")
+SYSTEMS = ("system", "cell", "pbc")
 
 
 def _polars():
@@ -148,11 +150,11 @@ def _fixed(name: str, column: Any, width: int) -> np.ndarray:
     if not (isinstance(column.dtype, pl.Array) and int(np.prod(column.dtype.shape)) == width):
         advice = f"; cast it: .cast(pl.Array(pl.Float64, {width}))" if isinstance(column.dtype, pl.List) else ""
         raise TypeError(f"`{name}` must be a column of Array(_, {width}), got {column.dtype}{advice}")
-    flat = column
+    flat: Any = column
     while isinstance(flat.dtype, pl.Array):
         flat = flat.explode() if len(flat) else pl.Series(name, [], dtype=flat.dtype.inner)
     if flat.null_count():
-        row = int(flat.is_null().arg_max()) // width
+        row = int(flat.is_null().arg_max() or 0) // width
         raise ValueError(f"`{name}` must be without nulls, got {flat.null_count()} nulls, the first in row {row}")
     return flat.to_numpy().reshape(len(column), width)
 
@@ -181,9 +183,10 @@ def _column(column: Any) -> np.ndarray:
     if isinstance(column.dtype, pl.Array) and not column.null_count():
         width = int(np.prod(column.dtype.shape))
         return _fixed(column.name, column, width).reshape(len(column), *column.dtype.shape)
-    if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-        if column.null_count() == 0 or column.dtype.is_float():
-            return column.fill_null(float("nan")).to_numpy() if column.null_count() else column.to_numpy()
+    if column.dtype.is_float():
+        return column.fill_null(float("nan")).to_numpy()
+    if (column.dtype.is_integer() or column.dtype == pl.Boolean) and not column.null_count():
+        return column.to_numpy()
     values = np.empty(len(column), dtype=object)
     for row, value in enumerate(column.to_list()):
         values[row] = value
@@ -211,6 +214,11 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
+def _free(name: str, taken: tuple[str, ...]) -> str:
+    """A file may call a value "system" or "cell" too: the table's own column keeps the name."""
+    return f"{name}_" if name in taken else name
+
+
 def atoms_table(systems: Systems):
     """The atoms table of a batch."""
     pl = _polars()
@@ -219,7 +227,7 @@ def atoms_table(systems: Systems):
             pl.Series("system", systems.system.astype(np.uint32)),
             pl.Series("number", systems.numbers),
             pl.Series("position", systems.positions),
-            *[series(name, values) for name, values in systems.columns.items()],
+            *[series(_free(name, ATOMS), values) for name, values in systems.columns.items()],
         ]
     )
 
@@ -233,7 +241,7 @@ def systems_table(systems: Systems):
         pl.Series("pbc", systems.pbc),
     ]
     for name, values in systems.info.items():
-        column = series(name, values)
+        column = series(_free(name, SYSTEMS), values)
         if name == "charge":
             column = column.fill_nan(None)
         elif name == "multiplicity":

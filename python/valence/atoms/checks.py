@@ -90,7 +90,7 @@ def pbc(value: Any, cells: np.ndarray) -> np.ndarray:
     """Periodicity as (B, 3) bool. None: periodic along the cell vectors that are not zero."""
     num_systems = len(cells)
     if value is None:
-        array = cells.any(axis=2)
+        array = np.asarray(cells.any(axis=2))
     elif value is False:
         return np.zeros((num_systems, 3), dtype=bool)
     else:
@@ -159,6 +159,8 @@ def charge(value: Any, num_systems: int) -> np.ndarray:
 def multiplicity(value: Any, num_systems: int) -> np.ndarray:
     """Spin multiplicities 2S + 1 as (B,) uint8; 0 where a system does not say it."""
     array = as_array("multiplicity", value, empty=np.uint8)
+    if array.dtype.kind == "f" and (np.isnan(array) | (array == np.round(array))).all():
+        array = np.nan_to_num(array).astype(np.int64)
     if array.dtype.kind not in "iu":
         raise TypeError(f"`multiplicity` must be integers, got {array.dtype}")
     array = _per_system("multiplicity", array, num_systems)
@@ -291,7 +293,7 @@ def _finite_rows(name: str, value: Any, num_atoms: int) -> np.ndarray:
         raise TypeError(f"`{name}` must be float32 or float64, got {array.dtype}")
     if array.ndim == 0 or len(array) != num_atoms:
         raise ValueError(f"`{name}` must have one row an atom, N = {num_atoms}, got {list(array.shape)}")
-    good = np.isfinite(array).reshape(num_atoms, -1).all(axis=1)
+    good = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     if not good.all():
         raise ValueError(f"`{name}` must be finite, got a value that is not in row {int(np.argmin(good))}")
     return np.ascontiguousarray(array)

@@ -17,8 +17,8 @@ _PER_ATOM = {"orientation": checks.orientation, "semiaxes": checks.semiaxes, "ch
 class Systems:
     """B systems of N atoms in all, their arrays one after another.
 
-    Make one by `from_arrays`, `from_ase`, `from_tables`, `valence.read` or `valence.as_systems`. Atoms of system b are the
-    rows `offsets[b]:offsets[b + 1]`. A system may be empty, and so may the batch. Values are checked when a batch is
+    Made by `from_arrays`, `from_ase`, `from_tables`, `valence.read` or `valence.as_systems`. Atoms of system b are
+    the rows `offsets[b]:offsets[b + 1]`. A system may be empty, and so may the batch. Values are checked when a batch is
     made; its arrays are not to be written to afterwards.
 
     Attributes
@@ -124,8 +124,8 @@ class Systems:
         """A batch from one `ase.Atoms` or a list of them; arrays are copied.
 
         Results of an attached calculator, if they belong to the present positions, become columns: per atom (forces,
-        charges, magmoms, ...) or per system (energy, stress as a 3 x 3 matrix, ...). `atoms.arrays` and `atoms.info` become
-        columns too; `info["charge"]` and `info["multiplicity"]` are the charge and the multiplicity.
+        charges, magmoms, ...) or per system (energy, stress as a 3 x 3 matrix, ...). `atoms.arrays` and `atoms.info`
+        become columns too; `info["charge"]` and `info["multiplicity"]` are the charge and the multiplicity.
         """
         from ._ase import from_ase
 
@@ -138,8 +138,8 @@ class Systems:
         Parameters
         ----------
         atoms, systems : anything with `__arrow_c_stream__`: polars, pyarrow, DuckDB, pandas >= 2.2; also chunked.
-            atoms: `system`, `number`, `position` (Array(Float64, 3)), optional `charges`, `orientation`, `semiaxes`, further
-            columns are kept. systems: `system`, `cell` (9 numbers or 3 x 3), `pbc`, optional `charge`, `multiplicity`.
+            atoms: `system`, `number`, `position` (Array(Float64, 3)), optional `charges`, `orientation`, `semiaxes`;
+            further columns are kept. systems: `system`, `cell` (9 numbers or 3 x 3), `pbc`, optional `charge`, `multiplicity`.
 
         Row k of the batch is system k, so `system` of every result joins with the tables. Rows of a system stand
         together, systems in increasing order. An id that no atom has is an empty system.
@@ -160,14 +160,14 @@ class Systems:
 
     @property
     def atoms(self):
-        """The atoms table, a polars.DataFrame."""
+        """The atoms table, a polars.DataFrame; a further column called as one of its own gets the tail "_"."""
         from ._tables import atoms_table
 
         return atoms_table(self)
 
     @property
     def systems(self):
-        """The systems table, a polars.DataFrame."""
+        """The systems table, a polars.DataFrame; a further column called as one of its own gets the tail "_"."""
         from ._tables import systems_table
 
         return systems_table(self)
@@ -241,14 +241,10 @@ class Systems:
         return new
 
     def _atom_column(self, name: str, value: Any) -> np.ndarray:
-        if name in ("system", "number", "position"):
-            raise ValueError(f"`columns` must not use the names of the atoms table's own columns, got {name}")
         check = _PER_ATOM.get(name)
         return checks.column(name, value, len(self.numbers)) if check is None else check(value, len(self.numbers))
 
     def _system_column(self, name: str, value: Any) -> np.ndarray:
-        if name in ("system", "cell", "pbc"):
-            raise ValueError(f"`info` must not use the names of the systems table's own columns, got {name}")
         check = _PER_SYSTEM.get(name)
         return checks.column(name, value, len(self), "B") if check is None else check(value, len(self))
 

@@ -1,7 +1,7 @@
 """Units: inside Valence lengths are Angstrom, energies eV, charges e; others live at the borders of file formats.
 
-A constant is the size of the unit in these: `5.0 * units.bohr` is 5 bohr in Angstrom, `energy / units.kcal_mol` an energy in
-kcal/mol. Values are CODATA 2018 (Tiesinga, Mohr, Newell, Taylor, Rev. Mod. Phys. 93, 025010, 2021); those marked exact
+A constant is the size of the unit in these: `5.0 * units.bohr` is 5 bohr in Angstrom, `energy / units.kcal_mol` an
+energy in kcal/mol. Values are CODATA 2018 (Tiesinga, Mohr, Newell, Taylor, Rev. Mod. Phys. 93, 025010, 2021); those marked exact
 follow from the definitions of the SI of 2019.
 
 Examples

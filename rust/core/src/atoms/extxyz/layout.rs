@@ -49,7 +49,7 @@ impl Layout {
     pub fn parse(text: &str) -> Result<Layout, Broken> {
         let broken = |rule: &str, got: &str| ("Properties".to_string(), rule.to_string(), got.to_string());
         let fields: Vec<&str> = text.trim().split(':').collect();
-        if fields.len() % 3 != 0 {
+        if !fields.len().is_multiple_of(3) {
             return Err(broken("name:type:width, again and again", text));
         }
         let mut properties: Vec<Property> = Vec::new();

@@ -105,3 +105,21 @@ fn damaged_files_give_errors_or_frames_and_never_a_panic() {
         }
     }
 }
+
+#[test]
+fn texts_that_look_like_other_values_survive_as_texts() {
+    for word in ["5", "T", "1 2", "", " a", "a\\b", "q\"q", "new\nline", "ü", "=", "[1]", "[[1, 2]]", "_JSON 1", "nan"]
+    {
+        let info =
+            Info { name: "t".into(), shape: vec![], values: InfoValues::Mixed(vec![Some(Value::Text(word.into()))]) };
+        let mut frames = all("1\n\nH 0 0 0\n").unwrap();
+        frames.info = vec![info];
+        let back = parse(&to_text(&frames.view()).unwrap(), Selection::ALL).unwrap();
+        let InfoValues::Mixed(values) = &back.info[0].values else { panic!("{word}: {:?}", back.info) };
+        let is_same = *values == [Some(Value::Text(word.into()))];
+        assert!(
+            is_same || matches!(&values[..], [Some(Value::Json(json))] if json.starts_with('"')),
+            "{word}: {values:?}"
+        );
+    }
+}

@@ -127,7 +127,11 @@ fn spell(value: &Value) -> String {
 
 /// A text as it is, if it reads back as text; else as a JSON string.
 pub fn text(x: &str) -> String {
-    let plain = matches!(classify(x), Value::Text(_)) && !x.contains(['\n', '\r']) && x.trim() == x && !x.is_empty();
+    let plain = matches!(classify(x), Value::Text(_))
+        && !x.contains(['\n', '\r'])
+        && x.trim() == x
+        && !x.is_empty()
+        && !x.starts_with("[[");
     if plain {
         return x.into();
     }

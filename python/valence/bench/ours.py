@@ -110,7 +110,7 @@ def radial(inputs, params):
         slope = np.asarray(out[1], dtype=np.float64)
         return {"values": out[0], "grad_distance": (grad * slope).sum(1).astype(r.dtype)}
 
-    return (lambda: (basis(r), basis.derivative(r))), collect
+    return (lambda: basis.with_derivative(r)), collect
 
 
 def read_extxyz(inputs, params):

@@ -110,7 +110,7 @@ where
             t: (t1, t2),
             c: envelope::<L, D>(spec.envelope, spec.cutoff, r),
             inside,
-            outside: r - r,
+            outside: r * L::zero(),
         };
         let columns = &mut self.columns;
         for c in &mut columns[..=D] {

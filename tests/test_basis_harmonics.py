@@ -19,7 +19,7 @@ OP = ops.SPHERICAL_HARMONICS
 @pytest.mark.parametrize("path", sorted(DATA.glob("sh_*.npz")), ids=lambda p: p.stem)
 def test_values_and_both_vjps_are_those_of_e3nn(path):
     data = np.load(path)
-    name, normalization, kind, l = path.stem.split("_")
+    _, normalization, kind, l = path.stem.split("_")
     static = OP.static((), {"lmax": int(l[1:]), "normalize": kind == "unit", "normalization": normalization})
     (argument,) = [k[2:] for k in data if k.startswith("g_")]
     v, go, h = data[argument], data["go"], data[f"h_{argument}"]

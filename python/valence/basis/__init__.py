@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from valence._op import Op
 from valence.basis import ops
 from valence.basis._parameters import has_transform, radial_static
 from valence.basis.radii import COVALENT_RADII, reference_distance
@@ -129,7 +130,7 @@ class RadialBasis:
         """The parameter list of the ops `radial` and `radial_transformed`."""
         return self._static.params
 
-    def _run(self, plain: ops.Op, transformed: ops.Op, distances: tuple, out: np.ndarray | None = None) -> Any:
+    def _run(self, plain: Op, transformed: Op, distances: tuple, out: np.ndarray | None = None) -> Any:
         if len(distances) != self._inputs:
             names = "(distance, reference_distance)" if self._inputs == 2 else "(distance)"
             raise TypeError(f"RadialBasis {self.kind} takes {names}, got {len(distances)} arrays")

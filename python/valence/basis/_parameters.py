@@ -112,7 +112,7 @@ def _envelope(value: Any, cutoff: float) -> list[float]:
 
 
 def _transform(value: Any) -> list[float]:
-    kind, code, p = _choice("transform", value, TRANSFORMS)
+    _, code, p = _choice("transform", value, TRANSFORMS)
     values = [number(k, "positive", v, lambda x: x > 0) for k, v in p.items()]
     return [float(code), *values, *[0.0] * (3 - len(values))]
 

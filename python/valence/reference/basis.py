@@ -27,7 +27,7 @@ def spherical_harmonics(
         x, y, z = z, x, y
     r2 = x * x + y * y + z * z
     out = np.zeros((len(vector), (lmax + 1) ** 2))
-    phase = np.ones(len(vector), dtype=complex)
+    c, s = np.ones(len(vector)), np.zeros(len(vector))
     for m in range(lmax + 1):
         q = {m - 1: 0.0 * x, m: np.full_like(x, float(np.prod(np.arange(2 * m - 1, 0, -2))))}
         for l in range(m, lmax + 1):
@@ -35,10 +35,10 @@ def spherical_harmonics(
                 q[l] = ((2 * l - 1) * z * q[l - 1] - (l + m - 1) * r2 * q[l - 2]) / (l - m)
             n = sqrt((2 if m else 1) * (2 * l + 1) * factorial(l - m) / factorial(l + m))
             n /= {"component": 1.0, "norm": sqrt(2 * l + 1), "integral": sqrt(4 * pi)}[normalization]
-            out[:, l * l + l + m] = n * q[l] * phase.real
+            out[:, l * l + l + m] = n * q[l] * c
             if m:
-                out[:, l * l + l - m] = n * q[l] * phase.imag
-        phase = phase * (x + 1j * y)
+                out[:, l * l + l - m] = n * q[l] * s
+        c, s = x * c - y * s, x * s + y * c
     return out
 
 

@@ -20,22 +20,15 @@ fn options(arch: &str, includes: &[String], defines: &[(&str, String)]) -> Vec<S
 }
 
 /// Compiles one kernel text for one architecture such as "sm_90", with compile-time sizes by `defines`.
-pub fn cubin(
-    text: &str,
-    name: &str,
-    arch: &str,
-    includes: &[String],
-    defines: &[(&str, String)],
-) -> Result<Vec<u8>> {
+pub fn cubin(text: &str, name: &str, arch: &str, includes: &[String], defines: &[(&str, String)]) -> Result<Vec<u8>> {
     // cudarc panics on its first call into a library that is not there: ask first.
     // SAFETY: it only looks for the library.
     if !unsafe { sys::is_culib_present() } {
         let why = "NVRTC must be installed to compile kernels, got no libnvrtc (pip install 'valence[cuda]')";
         return Err(Error::Device(why.into()));
     }
-    let c_text = |field: &str, s: &str| {
-        CString::new(s).map_err(|_| Error::value(field, "without NUL bytes", "a text with one"))
-    };
+    let c_text =
+        |field: &str, s: &str| CString::new(s).map_err(|_| Error::value(field, "without NUL bytes", "a text with one"));
     // Our own headers travel with the crate, so they are put in front of the text instead of being looked for.
     let inlined = HEADERS.iter().fold(text.to_string(), |text, (header, content)| {
         text.replace(&format!("#include \"{header}\""), &content.replace("#pragma once", ""))

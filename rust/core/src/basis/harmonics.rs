@@ -352,3 +352,40 @@ impl<T: Simd> Backward<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn largest_gap<T: Simd>(a: &[T], b: &[T]) -> f64 {
+        a.iter().zip(b).fold(0.0, |gap, (a, b)| gap.max((*a - *b).to_f64().abs() / (1.0 + a.to_f64().abs())))
+    }
+
+    fn portable_gap<T: Simd>() -> f64 {
+        let rows = 11;
+        let vector: Vec<T> = (0..3 * rows).map(|i| T::of((i as f64 * 1.7).sin())).collect();
+        let mut gap = 0.0f64;
+        for (lmax, normalize) in [(0, true), (1, false), (3, true), (6, false), (9, true)] {
+            let spec = Harmonics { lmax, normalize, normalization: Normalization::Component, polar_y: true };
+            let size = rows * spec.width();
+            for tangent in [None, Some(vector.as_slice())] {
+                let (mut a, mut b) = (vec![T::ZERO; size], vec![T::ZERO; size]);
+                dispatch(Forward { spec: &spec, vector: &vector, out: &mut a, tangent });
+                Job::<T>::run::<T::Plain>(Forward { spec: &spec, vector: &vector, out: &mut b, tangent });
+                gap = gap.max(largest_gap(&a, &b));
+                let (mut c, mut d) = (vec![T::ZERO; 3 * rows], vec![T::ZERO; 3 * rows]);
+                let grad = vec![T::of(0.1); size];
+                dispatch(Backward { spec: &spec, vector: &vector, grad: &grad, out: &mut c, tangent });
+                Job::<T>::run::<T::Plain>(Backward { spec: &spec, vector: &vector, grad: &grad, out: &mut d, tangent });
+                gap = gap.max(largest_gap(&c, &d));
+            }
+        }
+        gap
+    }
+
+    #[test]
+    fn the_portable_form_agrees_with_the_registers_to_rounding() {
+        assert!(portable_gap::<f64>() < 1e-13, "{}", portable_gap::<f64>());
+        assert!(portable_gap::<f32>() < 5e-5, "{}", portable_gap::<f32>());
+    }
+}

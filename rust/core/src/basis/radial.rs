@@ -217,3 +217,37 @@ impl<T: Simd> Job<T> for SecondVjp<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn portable_gap<T: Simd>(params: &[f64]) -> f64 {
+        let Ok(spec) = Radial::decode(params) else { return f64::NAN };
+        let r: Vec<T> = (0..53).map(|i| T::of(i as f64 * 0.1)).collect();
+        let r0 = vec![T::of(1.3); r.len()];
+        let distances = Distances { distance: &r, reference: Some(&r0) };
+        let table = || vec![T::ZERO; r.len() * spec.count];
+        let (mut a, mut b) = ([table(), table(), table()], [table(), table(), table()]);
+        dispatch(Tables::<T, 2> { spec: &spec, distances, out: a.each_mut().map(Vec::as_mut_slice) });
+        Job::<T>::run::<T::Plain>(Tables::<T, 2> { spec: &spec, distances, out: b.each_mut().map(Vec::as_mut_slice) });
+        let pairs = a.iter().flatten().zip(b.iter().flatten());
+        pairs.fold(0.0, |gap, (a, b)| gap.max((*a - *b).to_f64().abs() / (10.0 + a.to_f64().abs())))
+    }
+
+    #[test]
+    fn the_portable_form_agrees_with_the_registers_to_rounding() {
+        for (kind, arrays) in
+            [(0.0, &[0.5, 2.0, -1.0, -0.7][..]), (1.0, &[0.6, 1.3]), (2.0, &[]), (3.0, &[]), (4.0, &[])]
+        {
+            for envelope in [0.0, 1.0, 2.0, 3.0, 4.0, 5.0] {
+                for transform in [0.0, 1.0, 2.0] {
+                    let head = [kind, 2.0, 5.0, 0.9, 0.0, envelope, 6.0, 0.5, 0.0, transform, 0.9, 4.6, 1.1];
+                    let params: Vec<f64> = head.iter().chain(arrays).copied().collect();
+                    assert!(portable_gap::<f64>(&params) < 1e-12, "{params:?} {}", portable_gap::<f64>(&params));
+                    assert!(portable_gap::<f32>(&params) < 1e-4, "{params:?} {}", portable_gap::<f32>(&params));
+                }
+            }
+        }
+    }
+}

@@ -46,13 +46,12 @@ impl<L: Lanes> Finish<L> {
             f1 = b1.fma(c, b * c1);
             f2 = b2.fma(c, (b1 + b1).fma(c1, b * c2));
         }
-        let masked = |x: L| L::select(self.inside, x, self.outside);
-        columns[0][k] = masked(f);
+        columns[0][k] = L::select(self.inside, f, self.outside);
         if D > 0 {
-            columns[1][k] = masked(f1);
+            columns[1][k] = L::select(self.inside, f1, self.outside);
         }
         if D > 1 {
-            columns[2][k] = masked(f2);
+            columns[2][k] = L::select(self.inside, f2, self.outside);
         }
     }
 }
@@ -111,7 +110,7 @@ where
             t: (t1, t2),
             c: envelope::<L, D>(spec.envelope, spec.cutoff, r),
             inside,
-            outside: r - r,
+            outside: r * L::zero(),
         };
         let columns = &mut self.columns;
         for c in &mut columns[..=D] {
@@ -191,12 +190,7 @@ fn bessel<L: Lanes, const D: usize>(
 {
     // Rotation by the first angle, seeded anew every few steps: its error grows with their number.
     let seed = if <L::T as Simd>::IS_SINGLE { 8 } else { 16 };
-    let direct = |k: usize| {
-        let z = x * frequencies[k];
-        // What the product's rounding takes away, exact under a fused multiply-add: in f32 at K = 20 it would be 4e-6.
-        sin_cos_sum(z, x.fma(frequencies[k], -z) + x * rests[k])
-    };
-    let (s1, c1) = direct(0);
+    let (s1, c1) = direct(x, frequencies[0], rests[0]);
     let (mut s, mut c) = (s1, c1);
     let inverse = L::of(1.0) / x;
     let factor = L::of(prefactor);
@@ -205,7 +199,7 @@ fn bessel<L: Lanes, const D: usize>(
             if step.is_some() && k % seed != 0 {
                 (s, c) = (s.fma(c1, c * s1), c.fma(c1, -(s * s1)));
             } else {
-                (s, c) = direct(k);
+                (s, c) = direct(x, omega, rests[k]);
             }
         }
         let mut b = s * inverse;
@@ -219,6 +213,18 @@ fn bessel<L: Lanes, const D: usize>(
         }
         finish.emit::<D>(columns, k, b * factor, b1 * factor, b2 * factor);
     }
+}
+
+/// (sin, cos) of omega x, for omega = `omega` + `rest`. A function, not a closure: only what is `inline(always)` is sure to
+/// be compiled with the caller's features.
+#[inline(always)]
+fn direct<L: Lanes>(x: L, omega: L, rest: L) -> (L, L)
+where
+    L::T: Simd,
+{
+    let z = x * omega;
+    // What the product's rounding takes away, exact under a fused multiply-add: in f32 at K = 20 it would be 4e-6.
+    sin_cos_sum(z, x.fma(omega, -z) + x * rest)
 }
 
 /// sin(omega x) / x and its derivatives by their series in z = omega x < 0.3.

@@ -90,7 +90,7 @@ impl Radial {
             return Err(Error::value("n", &format!("a whole number from 1 to {LARGEST}"), count));
         }
         let n = count as usize;
-        if !(cutoff > 0.0) {
+        if cutoff.is_nan() || cutoff <= 0.0 {
             return Err(Error::value("cutoff", "a positive length in Angstrom", cutoff));
         }
         let expected = n * match kind {
@@ -127,7 +127,7 @@ impl Radial {
         };
         let envelope = match envelope {
             0.0 => Envelope::None,
-            1.0 if e0 >= 2.0 && e0 <= 64.0 => {
+            1.0 if (2.0..=64.0).contains(&e0) => {
                 Envelope::Polynomial { p: e0, whole: (e0.fract() == 0.0).then_some(e0 as usize) }
             }
             1.0 => return Err(Error::value("p", "from 2 to 64", e0)),

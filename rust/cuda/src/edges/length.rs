@@ -52,8 +52,7 @@ impl EdgeLength {
         }
         let count = edges as i64;
         launch.arg(&count);
-        let config =
-            LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (THREADS as u32, 1, 1), shared_mem_bytes: 0 };
+        let config = LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (THREADS as u32, 1, 1), shared_mem_bytes: 0 };
         // SAFETY: the arguments are those of the kernel's signature, their memory the caller's word.
         unsafe { launch.launch(config) }.map_err(failed)?;
         Ok(())

@@ -74,7 +74,7 @@ pub fn spherical_harmonics<T: Simd>(spec: &Harmonics, vector: &[T], out: &mut [T
     let m = spec.width();
     for_each_block(out, m, spec.cost_ns(1), |first, out| {
         let rows = out.len() / m;
-        dispatch(Forward { spec, vector: &vector[3 * first..3 * (first + rows)], out, tangent: None });
+        Forward { spec, vector: &vector[3 * first..3 * (first + rows)], out, tangent: None }.run();
     });
 }
 
@@ -84,7 +84,7 @@ pub fn spherical_harmonics_bwd<T: Simd>(spec: &Harmonics, vector: &[T], grad_har
     for_each_block(out, 3, spec.cost_ns(2), |first, out| {
         let rows = out.len() / 3;
         let (vector, grad) = (&vector[3 * first..3 * (first + rows)], &grad_harmonics[m * first..m * (first + rows)]);
-        dispatch(Backward { spec, vector, grad, out, tangent: None });
+        Backward { spec, vector, grad, out, tangent: None }.run();
     });
 }
 
@@ -104,8 +104,8 @@ pub fn spherical_harmonics_bwd_bwd<T: Simd>(
         let vector = &vector[3 * first..3 * (first + rows)];
         let tangent = Some(&grad_grad_vector[3 * first..3 * (first + rows)]);
         let grad = &grad_harmonics[m * first..m * (first + rows)];
-        dispatch(Backward { spec, vector, grad, out, tangent });
-        dispatch(Forward { spec, vector, out: out_grad, tangent });
+        Backward { spec, vector, grad, out, tangent }.run();
+        Forward { spec, vector, out: out_grad, tangent }.run();
     });
 }
 
@@ -122,6 +122,29 @@ fn squared<L: Lanes>(v: [L; 3]) -> L {
     v[0] * v[0] + v[1] * v[1] + v[2] * v[2]
 }
 
+/// One machine function a degree: a function of all of them together took minutes to compile.
+macro_rules! by_degree {
+    ($job:ident) => {
+        match ($job.tangent.is_some(), $job.spec.lmax) {
+            (false, 0) => dispatch(Fixed::<_, 0, false>($job)),
+            (false, 1) => dispatch(Fixed::<_, 1, false>($job)),
+            (false, 2) => dispatch(Fixed::<_, 2, false>($job)),
+            (false, 3) => dispatch(Fixed::<_, 3, false>($job)),
+            (false, 4) => dispatch(Fixed::<_, 4, false>($job)),
+            (false, 5) => dispatch(Fixed::<_, 5, false>($job)),
+            (false, 6) => dispatch(Fixed::<_, 6, false>($job)),
+            (false, _) => dispatch(Fixed::<_, GENERAL, false>($job)),
+            (true, 1) => dispatch(Fixed::<_, 1, true>($job)),
+            (true, 2) => dispatch(Fixed::<_, 2, true>($job)),
+            (true, 3) => dispatch(Fixed::<_, 3, true>($job)),
+            (true, _) => dispatch(Fixed::<_, GENERAL, true>($job)),
+        }
+    };
+}
+
+/// A job for one degree (`GENERAL`: any), of numbers or of dual numbers.
+struct Fixed<J, const LMAX: usize, const DUAL: bool>(J);
+
 struct Forward<'a, T> {
     spec: &'a Harmonics,
     vector: &'a [T],
@@ -130,27 +153,18 @@ struct Forward<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Simd> Job<T> for Forward<'_, T> {
+impl<T: Simd, const LMAX: usize, const DUAL: bool> Job<T> for Fixed<Forward<'_, T>, LMAX, DUAL> {
     #[inline(always)]
     fn run<L: Lanes<T = T>>(self) {
-        if self.tangent.is_some() {
-            match self.spec.lmax {
-                1 if L::UNROLL => self.unrolled::<L, Dual<L>, 1>(),
-                2 if L::UNROLL => self.unrolled::<L, Dual<L>, 2>(),
-                3 if L::UNROLL => self.unrolled::<L, Dual<L>, 3>(),
-                _ => self.general::<L, Dual<L>>(),
-            }
+        // Plain `if`s on constants: the compiler drops the other branches before it makes code of them.
+        if !L::UNROLL {
+            if DUAL { self.0.portable::<L, Dual<L>>() } else { self.0.portable::<L, L>() }
+        } else if LMAX > UNROLLED {
+            if DUAL { self.0.general::<L, Dual<L>>() } else { self.0.general::<L, L>() }
+        } else if DUAL {
+            self.0.unrolled::<L, Dual<L>, LMAX>()
         } else {
-            match self.spec.lmax {
-                0 if L::UNROLL => self.unrolled::<L, L, 0>(),
-                1 if L::UNROLL => self.unrolled::<L, L, 1>(),
-                2 if L::UNROLL => self.unrolled::<L, L, 2>(),
-                3 if L::UNROLL => self.unrolled::<L, L, 3>(),
-                4 if L::UNROLL => self.unrolled::<L, L, 4>(),
-                5 if L::UNROLL => self.unrolled::<L, L, 5>(),
-                6 if L::UNROLL => self.unrolled::<L, L, 6>(),
-                _ => self.general::<L, L>(),
-            }
+            self.0.unrolled::<L, L, LMAX>()
         }
     }
 }
@@ -197,6 +211,16 @@ where
 }
 
 impl<T: Simd> Forward<'_, T> {
+    fn run(self) {
+        by_degree!(self)
+    }
+
+    /// The body over portable lanes: one function for every degree.
+    #[inline(never)]
+    fn portable<L: Lanes<T = T>, V: Along<L>>(self) {
+        self.general::<L, V>();
+    }
+
     #[inline(always)]
     fn unrolled<L: Lanes<T = T>, V: Along<L>, const LMAX: usize>(self) {
         let table = Table::unrolled(self.spec.normalization).to_arrays::<L>();
@@ -266,32 +290,33 @@ struct Backward<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Simd> Job<T> for Backward<'_, T> {
+impl<T: Simd, const LMAX: usize, const DUAL: bool> Job<T> for Fixed<Backward<'_, T>, LMAX, DUAL> {
     #[inline(always)]
     fn run<L: Lanes<T = T>>(self) {
-        if self.tangent.is_some() {
-            match self.spec.lmax {
-                1 if L::UNROLL => self.unrolled::<L, Dual<L>, 1>(),
-                2 if L::UNROLL => self.unrolled::<L, Dual<L>, 2>(),
-                3 if L::UNROLL => self.unrolled::<L, Dual<L>, 3>(),
-                _ => self.general::<L, Dual<L>>(),
-            }
+        // Plain `if`s on constants: the compiler drops the other branches before it makes code of them.
+        if !L::UNROLL {
+            if DUAL { self.0.portable::<L, Dual<L>>() } else { self.0.portable::<L, L>() }
+        } else if LMAX > UNROLLED {
+            if DUAL { self.0.general::<L, Dual<L>>() } else { self.0.general::<L, L>() }
+        } else if DUAL {
+            self.0.unrolled::<L, Dual<L>, LMAX>()
         } else {
-            match self.spec.lmax {
-                0 if L::UNROLL => self.unrolled::<L, L, 0>(),
-                1 if L::UNROLL => self.unrolled::<L, L, 1>(),
-                2 if L::UNROLL => self.unrolled::<L, L, 2>(),
-                3 if L::UNROLL => self.unrolled::<L, L, 3>(),
-                4 if L::UNROLL => self.unrolled::<L, L, 4>(),
-                5 if L::UNROLL => self.unrolled::<L, L, 5>(),
-                6 if L::UNROLL => self.unrolled::<L, L, 6>(),
-                _ => self.general::<L, L>(),
-            }
+            self.0.unrolled::<L, L, LMAX>()
         }
     }
 }
 
 impl<T: Simd> Backward<'_, T> {
+    fn run(self) {
+        by_degree!(self)
+    }
+
+    /// The body over portable lanes: one function for every degree.
+    #[inline(never)]
+    fn portable<L: Lanes<T = T>, V: Along<L>>(self) {
+        self.general::<L, V>();
+    }
+
     #[inline(always)]
     fn unrolled<L: Lanes<T = T>, V: Along<L>, const LMAX: usize>(self) {
         let table = Table::unrolled(self.spec.normalization).to_arrays::<L>();
@@ -370,12 +395,12 @@ mod tests {
             let size = rows * spec.width();
             for tangent in [None, Some(vector.as_slice())] {
                 let (mut a, mut b) = (vec![T::ZERO; size], vec![T::ZERO; size]);
-                dispatch(Forward { spec: &spec, vector: &vector, out: &mut a, tangent });
+                Forward { spec: &spec, vector: &vector, out: &mut a, tangent }.run();
                 Job::<T>::run::<T::Plain>(Forward { spec: &spec, vector: &vector, out: &mut b, tangent });
                 gap = gap.max(largest_gap(&a, &b));
                 let (mut c, mut d) = (vec![T::ZERO; 3 * rows], vec![T::ZERO; 3 * rows]);
                 let grad = vec![T::of(0.1); size];
-                dispatch(Backward { spec: &spec, vector: &vector, grad: &grad, out: &mut c, tangent });
+                Backward { spec: &spec, vector: &vector, grad: &grad, out: &mut c, tangent }.run();
                 Job::<T>::run::<T::Plain>(Backward { spec: &spec, vector: &vector, grad: &grad, out: &mut d, tangent });
                 gap = gap.max(largest_gap(&c, &d));
             }

@@ -25,9 +25,11 @@ macro_rules! each {
             for $i in $lo..=$hi $body
         }
     };
+    // Not `contains`: 49 calls of it in each function are what a compiler spends its time on.
     (@one $i:ident, $n:literal, $lo:expr, $hi:expr, $body:block) => {{
         let $i: usize = $n;
-        if ($lo..=$hi).contains(&$i) $body
+        let (lo, hi): (usize, usize) = ($lo, $hi);
+        if lo <= $i && $i <= hi $body
     }};
 }
 
@@ -133,10 +135,10 @@ where
                 along_s = along_s.add_scaled(value, g[at - m]);
             }
             if l > m {
-                gz = gz.add_mul(turned, q[pair(l - 1, m)].scale(table.dz.as_ref()[pair(l, m)]));
+                gz = gz.add_mul(turned, q[pair(l.wrapping_sub(1), m)].scale(table.dz.as_ref()[pair(l, m)]));
             }
             if l > m + 1 {
-                radial = radial.add_mul(turned, q[pair(l - 1, m + 1)].scale(table.dr.as_ref()[pair(l, m)]));
+                radial = radial.add_mul(turned, q[pair(l.wrapping_sub(1), m + 1)].scale(table.dr.as_ref()[pair(l, m)]));
             }
         });
         if m > 0 {

@@ -78,15 +78,20 @@ fn run_wide<T: Simd, J: Job<T>>(job: J) {
     job.run::<T::Wide>();
 }
 
+/// Apart from `dispatch`, so that its code is made once.
+#[inline(never)]
+fn run_plain<T: Simd, J: Job<T>>(job: J) {
+    job.run::<T::Plain>();
+}
+
 /// Runs the job over the widest lanes of this machine.
-#[inline]
 pub fn dispatch<T: Simd, J: Job<T>>(job: J) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         // SAFETY: the two features were just detected.
         return unsafe { run_wide(job) };
     }
-    job.run::<T::Plain>();
+    run_plain(job);
 }
 
 /// The portable form: N numbers in an array.
@@ -203,20 +208,21 @@ macro_rules! portable {
         }
     };
 }
-portable!(f32, u32, 8, 23, 127);
-portable!(f64, u64, 4, 52, 1023);
+// One number a lane group: wider ones are no faster without registers to hold them and take minutes to compile.
+portable!(f32, u32, 1, 23, 127);
+portable!(f64, u64, 1, 52, 1023);
 
 macro_rules! simd {
-    ($t:ident, $n:literal, $wide:ident) => {
+    ($t:ident, $wide:ident) => {
         impl Simd for $t {
             #[cfg(target_arch = "x86_64")]
             type Wide = super::lanes_avx2::$wide;
             #[cfg(not(target_arch = "x86_64"))]
-            type Wide = Portable<$t, $n>;
-            type Plain = Portable<$t, $n>;
-            const IS_SINGLE: bool = $n == 8;
+            type Wide = Portable<$t, 1>;
+            type Plain = Portable<$t, 1>;
+            const IS_SINGLE: bool = size_of::<$t>() == 4;
         }
     };
 }
-simd!(f32, 8, F32x8);
-simd!(f64, 4, F64x4);
+simd!(f32, F32x8);
+simd!(f64, F64x4);

@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["bench"]:  # the harness has a command line of its own
-        from valence.bench.__main__ import main as bench
+        from valence.bench.cli import main as bench
 
         return bench(arguments[1:])
     parser = argparse.ArgumentParser(prog="valence", description="Atoms in, tables of edges and features out.")

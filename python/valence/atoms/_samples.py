@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import as_file, files
+from typing import overload
 
 from ._files import read
 from .systems import Systems
@@ -10,7 +11,11 @@ from .systems import Systems
 _SETS = ("crystals", "g2", "s22", "slabs", "water")
 
 
-def samples(name: str | None = None):
+@overload
+def samples(name: None = None) -> list[str]: ...
+@overload
+def samples(name: str) -> Systems: ...
+def samples(name: str | None = None) -> list[str] | Systems:
     """Frames that come with Valence: their names, or one set of them.
 
     Parameters

@@ -396,12 +396,22 @@ mod tests {
             for tangent in [None, Some(vector.as_slice())] {
                 let (mut a, mut b) = (vec![T::ZERO; size], vec![T::ZERO; size]);
                 Forward { spec: &spec, vector: &vector, out: &mut a, tangent }.run();
-                Job::<T>::run::<T::Plain>(Forward { spec: &spec, vector: &vector, out: &mut b, tangent });
+                let job = Forward { spec: &spec, vector: &vector, out: &mut b, tangent };
+                if tangent.is_some() {
+                    job.portable::<T::Plain, Dual<T::Plain>>()
+                } else {
+                    job.portable::<T::Plain, T::Plain>()
+                }
                 gap = gap.max(largest_gap(&a, &b));
                 let (mut c, mut d) = (vec![T::ZERO; 3 * rows], vec![T::ZERO; 3 * rows]);
                 let grad = vec![T::of(0.1); size];
                 Backward { spec: &spec, vector: &vector, grad: &grad, out: &mut c, tangent }.run();
-                Job::<T>::run::<T::Plain>(Backward { spec: &spec, vector: &vector, grad: &grad, out: &mut d, tangent });
+                let job = Backward { spec: &spec, vector: &vector, grad: &grad, out: &mut d, tangent };
+                if tangent.is_some() {
+                    job.portable::<T::Plain, Dual<T::Plain>>()
+                } else {
+                    job.portable::<T::Plain, T::Plain>()
+                }
                 gap = gap.max(largest_gap(&c, &d));
             }
         }

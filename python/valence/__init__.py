@@ -34,8 +34,12 @@ _HOME = {
         "valence.edges",
     ),
     **dict.fromkeys(["RadialBasis", "cutoff_envelope", "spherical_harmonics"], "valence.basis"),
+    **dict.fromkeys(
+        ["Irreps", "clebsch_gordan", "tp_num_paths", "tp_path_info", "wigner_3j", "wigner_d"],
+        "valence.equivariant",
+    ),
 }
-_MODULES = ("atoms", "basis", "bench", "cuda", "edges")
+_MODULES = ("atoms", "basis", "bench", "cuda", "edges", "equivariant")
 
 if TYPE_CHECKING:
     from valence.atoms import Molecule, Systems, as_systems, concat, iread, read, samples, write
@@ -51,15 +55,18 @@ if TYPE_CHECKING:
         neighbor_matrix,
         wrap,
     )
+    from valence.equivariant import Irreps, clebsch_gordan, tp_num_paths, tp_path_info, wigner_3j, wigner_d
 
 __all__ = [
     "AdaptiveNeighborMatrix",
     "Edges",
+    "Irreps",
     "Molecule",
     "NeighborList",
     "RadialBasis",
     "Systems",
     "as_systems",
+    "clebsch_gordan",
     "concat",
     "cutoff_envelope",
     "edge_length",
@@ -73,6 +80,10 @@ __all__ = [
     "samples",
     "set_num_threads",
     "spherical_harmonics",
+    "tp_num_paths",
+    "tp_path_info",
+    "wigner_3j",
+    "wigner_d",
     "wrap",
     "write",
 ]

@@ -89,7 +89,7 @@ def write_figure(record: dict, path) -> Path | None:
     axes.set_xscale("log")
     axes.set_yticks(list(places_), labels, fontsize=7)
     axes.invert_yaxis()
-    axes.set_xlabel("time of the slower / time of the faster (black: target; red: not reached; lines: 95% interval)")
+    axes.set_xlabel("slower over faster (black: target, red: not reached, lines: 95 % interval)")
     cpu = record["environment"].get("cpu_model") or "unknown CPU"
     axes.set_title(f"{record['name']}: {cpu}", fontsize=9)
     to = places(path)["figure"]

@@ -69,7 +69,7 @@ def _coupling(l1: int, l2: int, l3: int) -> np.ndarray:
     for axis, l in enumerate((l1, l2, l3)):
         q = _real_basis(l).conj() if axis == 2 else _real_basis(l)
         real = np.moveaxis(np.tensordot(real, q, axes=(axis, 0)), -1, axis)
-    found = np.ascontiguousarray(real.real)
+    found = np.ascontiguousarray(np.real(real))
     found[np.abs(found) < 1e-13] = 0.0
     found.flags.writeable = False
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -95,7 +96,7 @@ class Irreps:
     def slices(self) -> list[slice]:
         """Where each term lies in a feature vector."""
         ends = np.cumsum([0] + [mul * ir.dim for mul, ir in self.terms]).tolist()
-        return [slice(a, b) for a, b in zip(ends, ends[1:])]
+        return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
     def _new(self, terms: Iterable[tuple[int, Irrep]]) -> Irreps:
         return Irreps(list(terms), self.group)
@@ -130,7 +131,7 @@ class Irreps:
         """The terms whose irrep is in `keep` (irreps, text, or a function of the irrep) and of degree at most lmax."""
         if isinstance(keep, str):
             keep = Irreps(keep, self.group)
-        chosen: Callable[[Irrep], bool]
+        chosen: Callable[[Irrep], Any]
         if keep is None or callable(keep):
             chosen = keep or (lambda ir: True)
         else:

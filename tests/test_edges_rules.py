@@ -8,8 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 import valence
-from ase import Atoms
-from ase.neighborlist import neighbor_list as of_ase
 from edges_data import CASES, DATA, OPS, Batch, expected_rows, liquid, one, rows
 from valence.compat.ase import neighbor_list as compatible
 from valence.edges import AdaptiveNeighborMatrix, find_edges, neighbor_list, neighbor_matrix, search, wrap
@@ -47,6 +45,8 @@ def test_species_cutoffs_give_no_edges_to_pairs_without_one():
 
 
 def test_radii_and_self_interaction_are_those_of_ase():
+    Atoms = pytest.importorskip("ase", reason="ase is not installed").Atoms
+    of_ase = pytest.importorskip("ase.neighborlist").neighbor_list
     case = CASES["triclinic"]
     atoms = Atoms(f"H{len(case['positions'])}", case["positions"], cell=case["cell"], pbc=case["pbc"])
     radii = np.random.default_rng(3).uniform(0.5, 1.9, len(atoms))

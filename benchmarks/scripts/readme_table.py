@@ -13,6 +13,28 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- table:begin -->\n", "<!-- table:end -->"
 SUITES = ("edges", "basis", "io", "overhead")
+#: Workloads of the suites in words.
+WORDS = {
+    "liquid-64:": "neighbour list, liquid of 64 atoms:",
+    "liquid-1000:": "neighbour list, 1,000 atoms:",
+    "liquid-100000:": "neighbour list, 100,000 atoms:",
+    "molecules-10000x20:": "neighbour list, 10,000 molecules of 20 atoms in one call, in a loop by",
+    "verlet-10000: cpu-rebuild": "neighbour list, 10,000 atoms: a rebuild over reuse with a skin",
+    "cost per atom,": "neighbour list, cost per atom,",
+    "1 thread over 2": "neighbour list, 100,000 atoms: 1 thread over 2",
+    "memory of 1,000,000 atoms over its table": "neighbour list, 1,000,000 atoms: memory over that of its table",
+    "harmonics-l3:": "spherical harmonics, lmax 3:",
+    "harmonics-l6:": "spherical harmonics, lmax 6:",
+    "harmonics-vjp-l3:": "spherical harmonics with gradient, lmax 3:",
+    "harmonics-vjp-l6:": "spherical harmonics with gradient, lmax 6:",
+    "gaussian-20:": "20 Gaussians with cosine and derivative:",
+    "extxyz-1000x100:": "extended XYZ, 1,000 frames of 100 atoms:",
+    "extxyz-10000x20:": "extended XYZ, 10,000 frames of 20 atoms:",
+    "extxyz-1x100000:": "extended XYZ, one frame of 100,000 atoms:",
+    "array-20:": "length of 20 vectors, NumPy call:",
+    "torch-20:": "length of 20 vectors and gradient, torch call:",
+    "jax-20:": "length of 20 vectors, jitted JAX call:",
+}
 
 
 def target(row: dict[str, str]) -> str:
@@ -34,6 +56,8 @@ def table() -> str:
                     continue
                 ratio, low, high = (f"{float(row[k]):.3g}" for k in ("ratio", "low", "high"))
                 name = row["name"].replace("cpu over ", "")
+                prefix = next((p for p in WORDS if name.startswith(p)), "")
+                name = WORDS.get(prefix, "") + name.removeprefix(prefix)
                 kind = row["dtype"] if suite == "basis" else ""
                 reached = "" if row["reached"] == "True" else "not reached"
                 lines.append(

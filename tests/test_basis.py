@@ -157,3 +157,23 @@ def test_covalent_radii_are_those_of_cordero():
     np.testing.assert_allclose(pairs, [(0.76 + 0.31) / 2, 0.31])
     with pytest.raises(ValueError, match="`numbers` must be from 1 to 118, got 119 in row 1"):
         reference_distance([1, 119], [0], [1], "soft")
+
+
+def test_torch_and_jax_take_the_arguments_of_numpy():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    jax.config.update("jax_enable_x64", True)
+    import valence as vl
+    import valence.jax
+    import valence.torch
+
+    r = np.linspace(0.5, 5.5, 9)
+    bessel = vl.RadialBasis("bessel", 4, 5.0, envelope="cosine")
+    for of, back in ((torch.from_numpy, lambda t: t.numpy()), (jax.numpy.asarray, np.asarray)):
+        library = vl.torch if of is torch.from_numpy else vl.jax
+        np.testing.assert_array_equal(back(library.radial(of(r), bessel)), bessel(r))
+        cosine = library.cutoff_envelope(of(r), 5.0, "cosine")
+        np.testing.assert_array_equal(back(cosine), vl.cutoff_envelope(r, 5.0, "cosine"))
+        np.testing.assert_array_equal(back(library.cutoff_envelope(of(r), 5.0, p=4)), vl.cutoff_envelope(r, 5.0, p=4))
+    with pytest.raises(TypeError, match=r"got <class 'torch.Tensor'>: use valence.torch"):
+        bessel(torch.ones(3))

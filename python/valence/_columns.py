@@ -32,7 +32,11 @@ def call(kernel: Any, names: list[str], given: tuple, out: Any) -> Any:
         elif hasattr(value, "__arrow_c_stream__"):
             operands.append(to_array(value, name))
         else:
-            raise TypeError(f"`{name}` must be a numpy array or an Arrow column, got {type(value)}")
+            library = type(value).__module__.split(".")[0]
+            hint = {"torch": ": use valence.torch", "jax": ": use valence.jax", "jaxlib": ": use valence.jax"}
+            raise TypeError(
+                f"`{name}` must be a numpy array or an Arrow column, got {type(value)}{hint.get(library, '')}"
+            )
     result = kernel(*operands)
     if isinstance(result, tuple):
         return tuple(to_series(r, n) for r, n in zip(result, kernel.output_names))

@@ -105,26 +105,21 @@ class Op:
         """The letters whose sizes follow from the static parameters."""
         return tuple(letter for letter, _ in self.encode(**self.variants[0]).sizes)
 
-    def split(self, args: tuple, kwargs: dict[str, Any], *, cached: bool = True) -> tuple[list, Static]:
-        """Separates operands from static parameters, both given by position or by name.
-
-        `cached=False` encodes the parameters anew: a tracer (torch.compile) cannot see through a cache.
-        """
+    def split(self, args: tuple, kwargs: dict[str, Any]) -> tuple[list, Static]:
+        """Separates operands from static parameters, both given by position or by name."""
         operands = list(args[: len(self.inputs)])
         for name in tuple(self.inputs)[len(operands) :]:
             if name not in kwargs:
                 raise TypeError(f"{self.name} takes ({', '.join((*self.inputs, *self.parameters))}), got no `{name}`")
             operands.append(kwargs.pop(name))
-        return operands, self.static(args[len(self.inputs) :], kwargs, cached=cached)
+        return operands, self.static(args[len(self.inputs) :], kwargs)
 
-    def static(self, args: tuple, kwargs: dict[str, Any], *, cached: bool = True) -> Static:
+    def static(self, args: tuple, kwargs: dict[str, Any]) -> Static:
         """The parameters as the kernel gets them; unknown names are refused."""
         for name in kwargs:
             if name not in self.parameters:
                 allowed = ", ".join((*self.inputs, *self.parameters)) or "none"
                 raise TypeError(f"{self.name} takes ({allowed}), got `{name}`")
-        if not cached:
-            return self.encode(*args, **kwargs)
         return _encoded(self.encode, args, tuple(kwargs.items()))
 
     def kernel(self, static: Static = Static()) -> Any:

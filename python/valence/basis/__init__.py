@@ -81,11 +81,7 @@ def cutoff_envelope(
     >>> cutoff_envelope(np.array([0.0, 5.0]), 5.0)
     array([1., 0.])
     """
-    envelope = {"type": kind, **parameters}
-    if kind == "polynomial":
-        envelope["p"] = p
-    static = radial_static("one", 1, cutoff, envelope, None, {})
-    return ops.CUTOFF_ENVELOPE(distance, spec=static.params, out=out)
+    return ops.CUTOFF_ENVELOPE(distance, cutoff, kind, p, out=out, **parameters)
 
 
 class RadialBasis:

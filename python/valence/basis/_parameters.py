@@ -170,6 +170,8 @@ def radial_static(kind: str, n: int, cutoff: float, envelope: Any, transform: An
     code, known = KINDS[kind]
     _only(f"kind {kind}", known, given)
     n = whole("n", n, 1)
+    if n > 65536:
+        raise ValueError(f"`n` must be at most 65536, got {n}")
     rc = number("cutoff", "a positive finite length in Angstrom", cutoff, lambda x: x > 0)
     a, b, arrays = _kind(kind, n, rc, dict(given))
     head = [float(code), float(n), rc, a, b, *_envelope(envelope, rc), *_transform(transform)]

@@ -23,13 +23,27 @@ def _pairs(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
     return {**_distances(rng, rows), "reference_distance": rng.uniform(0.6, 2.4, size=rows)}
 
 
-def _radial(spec: tuple[float, ...]) -> Static:
-    """`spec` is the list that :class:`valence.RadialBasis` makes; its second number is K."""
-    return Static(tuple(spec), (("K", int(spec[1])),))
+def _radial(spec: Any) -> Static:
+    """`spec` is a :class:`valence.RadialBasis` or the list that it makes; the second number is K."""
+    numbers = tuple(getattr(spec, "spec", spec))
+    return Static(numbers, (("K", int(numbers[1])),))
 
 
-def _envelope(spec: tuple[float, ...]) -> Static:
-    return Static(tuple(spec), ())
+def _envelope(
+    cutoff: float,
+    kind: str = "polynomial",
+    p: float = 6,
+    lower: float | None = None,
+    normalized: bool | None = None,
+    on: float | None = None,
+) -> Static:
+    given = {"p": p if kind == "polynomial" else None, "lower": lower, "normalized": normalized, "on": on}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return Static(radial_static("one", 1, cutoff, {"type": kind, **chosen}, None, {}).params, ())
+
+
+def _envelope_reference(distance: np.ndarray, **parameters: Any) -> np.ndarray:
+    return reference.cutoff_envelope(distance, spec=_envelope(**parameters).params)
 
 
 def _spec(kind: str, n: int = 5, envelope: Any = None, transform: Any = None, **given: Any) -> dict[str, Any]:
@@ -72,7 +86,7 @@ RADIAL = REGISTRY.add(
             _spec("expnorm", envelope="tanh3"),
             _spec("exp_bernstein", envelope="mollifier"),
         ),
-        doc="Radial functions of distances [E] -> [E, K]; see `valence.RadialBasis`.",
+        doc="Radial functions of distances [E] -> [E, K]: `radial(distance, spec)`, `spec` a `valence.RadialBasis`.",
     )
 )
 
@@ -89,7 +103,8 @@ RADIAL_TRANSFORMED = REGISTRY.add(
             _spec("chebyshev", envelope={"type": "switch", "on": 3.0}, transform="agnesi"),
             _spec("gaussian", transform="soft"),
         ),
-        doc="Radial functions of transformed distances; see `valence.RadialBasis`.",
+        doc="Radial functions of transformed distances: `radial_transformed(distance, reference_distance, spec)`, `spec` a "
+        "`valence.RadialBasis`.",
     )
 )
 
@@ -98,13 +113,13 @@ CUTOFF_ENVELOPE = REGISTRY.add(
         name="cutoff_envelope",
         inputs=_ONE,
         outputs={"envelope": Real("E", rotates="scalar")},
-        reference=reference.cutoff_envelope,
+        reference=_envelope_reference,
         sample=_distances,
         encode=_envelope,
         variants=(
-            _spec("one", 1, "polynomial"),
-            _spec("one", 1, {"type": "polynomial", "p": 4.5}),
-            _spec("one", 1, {"type": "cosine", "lower": 0.5}),
+            {"cutoff": 5.0},
+            {"cutoff": 5.0, "p": 4.5},
+            {"cutoff": 5.0, "kind": "cosine", "lower": 0.5},
         ),
         doc="Cutoff envelope of distances [E] -> [E]; see `valence.cutoff_envelope`.",
     )

@@ -11,7 +11,10 @@ from valence import _native
 
 
 def _length(value: Any, name: str) -> float:
-    value = float(value)
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` must be a positive finite length in Angstrom, got {value!r}") from None
     if not (value > 0.0 and np.isfinite(value)):
         raise ValueError(f"`{name}` must be a positive finite length in Angstrom, got {value}")
     return value

@@ -129,6 +129,11 @@ def find_edges(
     than 2^31 - 1 edges with int32 indices.
     """
     s = arrays_of(systems)
+    for name, flag in (("half", half), ("self_interaction", self_interaction)):
+        if not isinstance(flag, (bool, np.bool_)):
+            raise TypeError(f"`{name}` must be a bool, got {flag!r}")
+    if ties not in ("index", "include"):
+        raise ValueError(f'`ties` must be "index" or "include", got {ties!r}')
     if symmetric not in ("none", "mutual", "union"):
         raise ValueError(f'`symmetric` must be "none", "mutual" or "union", got {symmetric!r}')
     edges = search(

@@ -35,7 +35,10 @@ def padded(edges: Edges, *, fill: int | None = None, capacity: int | None = None
         raise ValueError(
             f"`capacity` must be at least {largest}, the neighbors of atom {int(count.argmax())}, got {width}"
         )
-    fill = n if fill is None else int(fill)
+    fill = n if fill is None else fill
+    if not isinstance(fill, (int, np.integer)) or not -(2**31) <= fill < 2**31:
+        raise ValueError(f"`fill` must be a whole number within int32, got {fill!r}")
+    fill = int(fill)
     index = np.full((n, width), fill, np.int32)
     shift = np.zeros((n, width, 3), np.int32)
     place = np.arange(width) < count[:, None]

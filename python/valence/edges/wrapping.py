@@ -41,4 +41,8 @@ def wrap(systems: Any) -> Any:
     x = np.asarray(s.positions, np.float64)
     whole = np.floor(per_atom(fractional_along(cell, pbc), x, s.offsets))
     moved = (x - per_atom(np.where(pbc[:, :, None], cell, 0.0), whole, s.offsets)).astype(s.positions.dtype)
+    # An atom a rounding error below a face has come out on the opposite face, at 1.0: that is 0.
+    again = np.floor(per_atom(fractional_along(cell, pbc), moved.astype(np.float64), s.offsets))
+    over = per_atom(np.where(pbc[:, :, None], cell, 0.0), np.maximum(again, 0.0), s.offsets)
+    moved = (moved - over).astype(s.positions.dtype)
     return s.replace(positions=moved)

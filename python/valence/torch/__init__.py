@@ -122,10 +122,18 @@ def function(op: Op) -> Callable[..., Any]:
     eager = None if op.parameters else _eager(op, Static())
     count, custom = len(op.inputs), _register(op)
 
+    def constants(*args: Any, **kwargs: Any) -> tuple[list[float], list[int]]:
+        static = op.static(args, kwargs)
+        return list(static.params), [size for _, size in static.sizes]
+
+    # What torch.compiler.assume_constant_result sets; calling that would import the compiler with this module.
+    constants._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
+
     def call(*args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
-            tensors, static = op.split(args, kwargs, cached=False)
-            return custom(*tensors, list(static.params), [size for _, size in static.sizes])
+            tensors = [*args[:count], *[kwargs.pop(name) for name in list(op.inputs)[len(args) :]]]
+            params, sizes = constants(*args[count:], **kwargs)
+            return custom(*tensors, params, sizes)
         if eager is not None and len(args) == count and not kwargs:
             return eager(*args)
         tensors, static = op.split(args, kwargs)

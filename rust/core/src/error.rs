@@ -1,4 +1,4 @@
-//! One error type for the whole core, with one message shape: `name` must be <rule>, got <value>.
+//! One error type for the whole core, with one message shape: "`name` must be RULE, got VALUE".
 
 /// What can go wrong, by whose fault it is.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -262,8 +262,10 @@ pub fn check(edges: f64, bytes: f64, cutoff: f64, density: f64, asked: Option<u6
     if bytes <= limit as f64 {
         return Ok(());
     }
+    let density =
+        if density.is_finite() { format!(", density {density:.3e} atoms per cubic Angstrom") } else { String::new() };
     Err(Error::Memory(format!(
         "a neighbor list of about {edges:.3e} edges needs {bytes:.3e} bytes and the limit is {limit} bytes (`cutoff` = \
-         {cutoff} Angstrom, density {density:.3e} atoms per cubic Angstrom): use a smaller `cutoff`, or set `memory_limit`"
+         {cutoff} Angstrom{density}): use a smaller `cutoff`, or set `memory_limit`"
     )))
 }

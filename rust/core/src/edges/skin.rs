@@ -39,7 +39,7 @@ unsafe impl<T> Send for Out<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Out<T> {}
 
-/// The edges of `stored` with d < `cutoff` at the present positions, by the rule of [`super::search`]. Every edge that
+/// The edges of `stored` with d < `cutoff` at the present positions, by the rule of [`super::search()`]. Every edge that
 /// a fresh search would find is in it as long as no pair outside has come nearer than the cutoff: the caller's test.
 /// `portable` leaves out SIMD.
 pub fn refilter<T: Real>(systems: &Systems<T>, stored: Stored, cutoff: f64, portable: bool) -> Result<List<T>> {

@@ -122,38 +122,10 @@ fn squared<L: Lanes>(v: [L; 3]) -> L {
     v[0] * v[0] + v[1] * v[1] + v[2] * v[2]
 }
 
-/// One machine function a degree: a function of all of them together took minutes to compile.
-macro_rules! by_degree {
-    ($job:ident) => {
-        match ($job.tangent.is_some(), $job.spec.lmax) {
-            (false, 0) => dispatch(Fixed::<_, 0, false>($job)),
-            (false, 1) => dispatch(Fixed::<_, 1, false>($job)),
-            (false, 2) => dispatch(Fixed::<_, 2, false>($job)),
-            (false, 3) => dispatch(Fixed::<_, 3, false>($job)),
-            (false, 4) => dispatch(Fixed::<_, 4, false>($job)),
-            (false, 5) => dispatch(Fixed::<_, 5, false>($job)),
-            (false, 6) => dispatch(Fixed::<_, 6, false>($job)),
-            (false, _) => dispatch(Fixed::<_, GENERAL, false>($job)),
-            (true, 1) => dispatch(Fixed::<_, 1, true>($job)),
-            (true, 2) => dispatch(Fixed::<_, 2, true>($job)),
-            (true, 3) => dispatch(Fixed::<_, 3, true>($job)),
-            (true, _) => dispatch(Fixed::<_, GENERAL, true>($job)),
-        }
-    };
-}
-
 /// A job for one degree (`GENERAL`: any), of numbers or of dual numbers.
 struct Fixed<J, const LMAX: usize, const DUAL: bool>(J);
 
-struct Forward<'a, T> {
-    spec: &'a Harmonics,
-    vector: &'a [T],
-    /// Along this, the derivative; else the value.
-    tangent: Option<&'a [T]>,
-    out: &'a mut [T],
-}
-
-impl<T: Simd, const LMAX: usize, const DUAL: bool> Job<T> for Fixed<Forward<'_, T>, LMAX, DUAL> {
+impl<T: Simd, B: Body<T>, const LMAX: usize, const DUAL: bool> Job<T> for Fixed<B, LMAX, DUAL> {
     #[inline(always)]
     fn run<L: Lanes<T = T>>(self) {
         // Plain `if`s on constants: the compiler drops the other branches before it makes code of them.
@@ -167,6 +139,46 @@ impl<T: Simd, const LMAX: usize, const DUAL: bool> Job<T> for Fixed<Forward<'_, 
             self.0.unrolled::<L, L, LMAX>()
         }
     }
+}
+
+/// What values and gradients have in common: how the body is chosen.
+trait Body<T: Simd>: Sized {
+    /// Whether dual numbers are asked for, and lmax.
+    fn form(&self) -> (bool, usize);
+    fn unrolled<L: Lanes<T = T>, V: Along<L>, const LMAX: usize>(self);
+    fn general<L: Lanes<T = T>, V: Along<L>>(self);
+
+    /// The body over portable lanes: one function for every degree.
+    #[inline(never)]
+    fn portable<L: Lanes<T = T>, V: Along<L>>(self) {
+        self.general::<L, V>();
+    }
+
+    /// One machine function a degree: a function of all of them together took minutes to compile.
+    fn run(self) {
+        match self.form() {
+            (false, 0) => dispatch(Fixed::<_, 0, false>(self)),
+            (false, 1) => dispatch(Fixed::<_, 1, false>(self)),
+            (false, 2) => dispatch(Fixed::<_, 2, false>(self)),
+            (false, 3) => dispatch(Fixed::<_, 3, false>(self)),
+            (false, 4) => dispatch(Fixed::<_, 4, false>(self)),
+            (false, 5) => dispatch(Fixed::<_, 5, false>(self)),
+            (false, 6) => dispatch(Fixed::<_, 6, false>(self)),
+            (false, _) => dispatch(Fixed::<_, GENERAL, false>(self)),
+            (true, 1) => dispatch(Fixed::<_, 1, true>(self)),
+            (true, 2) => dispatch(Fixed::<_, 2, true>(self)),
+            (true, 3) => dispatch(Fixed::<_, 3, true>(self)),
+            (true, _) => dispatch(Fixed::<_, GENERAL, true>(self)),
+        }
+    }
+}
+
+struct Forward<'a, T> {
+    spec: &'a Harmonics,
+    vector: &'a [T],
+    /// Along this, the derivative; else the value.
+    tangent: Option<&'a [T]>,
+    out: &'a mut [T],
 }
 
 /// A number made from a value and a slope; lanes ignore the slope.
@@ -210,15 +222,9 @@ where
     V::along(value, || L::load3(padded(tangent.unwrap_or(&[]), first, count, L::N, 3, &mut b)))
 }
 
-impl<T: Simd> Forward<'_, T> {
-    fn run(self) {
-        by_degree!(self)
-    }
-
-    /// The body over portable lanes: one function for every degree.
-    #[inline(never)]
-    fn portable<L: Lanes<T = T>, V: Along<L>>(self) {
-        self.general::<L, V>();
+impl<T: Simd> Body<T> for Forward<'_, T> {
+    fn form(&self) -> (bool, usize) {
+        (self.tangent.is_some(), self.spec.lmax)
     }
 
     #[inline(always)]
@@ -237,7 +243,9 @@ impl<T: Simd> Forward<'_, T> {
         let mut columns = vec![L::zero(); self.spec.width()];
         self.tiles::<L, V, Vec<L>, GENERAL>(&table, &mut values, &mut columns);
     }
+}
 
+impl<T: Simd> Forward<'_, T> {
     #[inline(always)]
     fn tiles<L: Lanes<T = T>, V: Along<L>, A: AsRef<[L]>, const LMAX: usize>(
         self,
@@ -290,31 +298,9 @@ struct Backward<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Simd, const LMAX: usize, const DUAL: bool> Job<T> for Fixed<Backward<'_, T>, LMAX, DUAL> {
-    #[inline(always)]
-    fn run<L: Lanes<T = T>>(self) {
-        // Plain `if`s on constants: the compiler drops the other branches before it makes code of them.
-        if !L::UNROLL {
-            if DUAL { self.0.portable::<L, Dual<L>>() } else { self.0.portable::<L, L>() }
-        } else if LMAX > UNROLLED {
-            if DUAL { self.0.general::<L, Dual<L>>() } else { self.0.general::<L, L>() }
-        } else if DUAL {
-            self.0.unrolled::<L, Dual<L>, LMAX>()
-        } else {
-            self.0.unrolled::<L, L, LMAX>()
-        }
-    }
-}
-
-impl<T: Simd> Backward<'_, T> {
-    fn run(self) {
-        by_degree!(self)
-    }
-
-    /// The body over portable lanes: one function for every degree.
-    #[inline(never)]
-    fn portable<L: Lanes<T = T>, V: Along<L>>(self) {
-        self.general::<L, V>();
+impl<T: Simd> Body<T> for Backward<'_, T> {
+    fn form(&self) -> (bool, usize) {
+        (self.tangent.is_some(), self.spec.lmax)
     }
 
     #[inline(always)]
@@ -336,7 +322,9 @@ impl<T: Simd> Backward<'_, T> {
         let (mut q, mut phase) = (vec![zero; pair(lmax + 1, 0)], vec![[zero; 2]; lmax + 1]);
         self.tiles::<L, V, Vec<L>, GENERAL>(&table, &mut g, &mut q, &mut phase);
     }
+}
 
+impl<T: Simd> Backward<'_, T> {
     #[inline(always)]
     fn tiles<L: Lanes<T = T>, V: Along<L>, A: AsRef<[L]>, const LMAX: usize>(
         self,

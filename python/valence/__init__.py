@@ -35,7 +35,18 @@ _HOME = {
     ),
     **dict.fromkeys(["RadialBasis", "cutoff_envelope", "spherical_harmonics"], "valence.basis"),
     **dict.fromkeys(
-        ["Irreps", "clebsch_gordan", "tp_num_paths", "tp_path_info", "wigner_3j", "wigner_d"],
+        [
+            "Irreps",
+            "clebsch_gordan",
+            "fused_message_passing",
+            "fused_sh_tp_simple",
+            "tensor_product",
+            "tensor_product_simple",
+            "tp_num_paths",
+            "tp_path_info",
+            "wigner_3j",
+            "wigner_d",
+        ],
         "valence.equivariant",
     ),
 }
@@ -55,7 +66,18 @@ if TYPE_CHECKING:
         neighbor_matrix,
         wrap,
     )
-    from valence.equivariant import Irreps, clebsch_gordan, tp_num_paths, tp_path_info, wigner_3j, wigner_d
+    from valence.equivariant import (
+        Irreps,
+        clebsch_gordan,
+        fused_message_passing,
+        fused_sh_tp_simple,
+        tensor_product,
+        tensor_product_simple,
+        tp_num_paths,
+        tp_path_info,
+        wigner_3j,
+        wigner_d,
+    )
 
 __all__ = [
     "AdaptiveNeighborMatrix",
@@ -72,6 +94,8 @@ __all__ = [
     "edge_length",
     "edge_vectors",
     "find_edges",
+    "fused_message_passing",
+    "fused_sh_tp_simple",
     "get_num_threads",
     "iread",
     "neighbor_list",
@@ -80,6 +104,8 @@ __all__ = [
     "samples",
     "set_num_threads",
     "spherical_harmonics",
+    "tensor_product",
+    "tensor_product_simple",
     "tp_num_paths",
     "tp_path_info",
     "wigner_3j",

@@ -183,7 +183,8 @@ class Registry(Mapping[str, Op]):
 
     def _load(self) -> dict[str, Op]:
         import valence.basis.ops
-        import valence.edges.ops  # noqa: F401
+        import valence.edges.ops
+        import valence.equivariant.ops  # noqa: F401
 
         return self._ops
 

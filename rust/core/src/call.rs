@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 use crate::real::Real;
-use crate::{basis, edges};
+use crate::{basis, edges, equivariant};
 
 /// The body of an op. It trusts the lengths of its operands and checks what shapes cannot say (an index in range).
 pub type Kernel<T> = fn(&Call<T>) -> Result<()>;
@@ -80,6 +80,7 @@ fn all() -> &'static HashMap<&'static str, Kernels> {
         let rooms = [
             (edges::kernels::<f32>(), edges::kernels::<f64>()), //
             (basis::kernels::<f32>(), basis::kernels::<f64>()),
+            (equivariant::kernels::<f32>(), equivariant::kernels::<f64>()),
         ];
         let pairs = rooms.into_iter().flat_map(|(single, double)| single.into_iter().zip(double));
         pairs.map(|((name, f32), (_, f64))| (name, Kernels { f32, f64 })).collect()

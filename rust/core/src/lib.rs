@@ -1,12 +1,13 @@
 //! Kernels of Valence: slices in, slices out. No Python, no Arrow, no CUDA.
 //!
-//! Rooms, in the order in which data flows: [`atoms`] → [`edges`] → [`basis`].
+//! Rooms, in the order in which data flows: [`atoms`] → [`edges`] → [`basis`] → [`equivariant`].
 //! Around them stand the few things that every room uses: [`error`], [`pool`], [`real`] and [`call`].
 
 pub mod atoms;
 pub mod basis;
 pub mod call;
 pub mod edges;
+pub mod equivariant;
 pub mod error;
 pub mod pool;
 pub mod real;

@@ -1,0 +1,145 @@
+"""Tensor products against the peer's numbers, under rotation and inversion, and their errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import valence as vl
+from laws import random_rotation
+from valence._op import REGISTRY
+
+DATA = Path(__file__).parent / "data" / "equivariant"
+
+
+def close(found, expected, tolerance):
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+def check_all_orders(data, op, names, indices=(), **parameters):
+    """Forward, vjp and second vjp: `names` are the file's names of the real operands, in the op's order."""
+    static = op.static((), parameters)
+    inputs = [data[n].reshape(len(data[n]), 1, -1) if n == "x" and data[n].ndim == 2 else data[n] for n in names]
+    shaped = [i.shape for i in inputs]
+    inputs += [data[i] for i in indices]
+    out_shape = op.kernel(static)(*inputs).shape
+    close(op.kernel(static)(*inputs), data["out"].reshape(out_shape), 1e-12)
+    cotangent = data["go"].reshape(out_shape)
+    for found, n, shape in zip(op.bwd.kernel(static)(*inputs, cotangent), names, shaped):
+        close(found, data[f"g_{n}"].reshape(shape), 1e-11)
+    weights = [data[f"h_{n}"].reshape(s) for n, s in zip(names, shaped)]
+    results = op.bwd.bwd.kernel(static)(*inputs, cotangent, *weights)
+    for found, n, shape in zip(results, (*names, "go"), (*shaped, out_shape), strict=True):
+        close(found, data[f"bb_{n}"].reshape(shape), 1e-10)
+
+
+@pytest.mark.parametrize("degrees", [(3, 3, 3), (1, 2, 2)])
+def test_the_weighted_product_and_its_derivatives_are_the_peers(degrees):
+    data = np.load(DATA / f"tp_{''.join(map(str, degrees))}.npz")
+    parameters = dict(zip(("lmax1", "lmax2", "lmax_out"), degrees))
+    check_all_orders(data, REGISTRY["tensor_product"], ("x", "y", "W"), **parameters)
+    close(vl.tensor_product(data["x"], data["y"], data["W"], lmax_out=degrees[2]), data["out"], 1e-12)
+
+
+def test_the_simple_product_and_its_derivatives_are_the_peers():
+    data = np.load(DATA / "tp_simple_333.npz")
+    check_all_orders(data, REGISTRY["tensor_product_simple"], ("x", "y"))
+    close(vl.tensor_product_simple(data["x"], data["y"]), data["out"], 1e-12)
+
+
+def test_the_fused_product_and_its_derivatives_are_the_peers():
+    data = np.load(DATA / "fused_sh_tp_simple.npz")
+    check_all_orders(data, REGISTRY["fused_sh_tp_simple"], ("v", "x"), ("source_idx",))
+    target = np.arange(12) % 5
+    found = vl.fused_sh_tp_simple(data["v"], data["x"], data["source_idx"], target_idx=target, n_nodes=5)
+    sums = np.zeros_like(found)
+    np.add.at(sums, target, data["out"])
+    close(found, sums, 1e-12)
+    one = vl.fused_sh_tp_simple(data["v"], data["x"][:, 1], data["source_idx"])
+    close(one, data["out"][:, 1], 1e-12)
+
+
+def test_message_passing_and_its_derivatives_are_the_peers():
+    data = np.load(DATA / "fused_message_passing.npz")
+    op = REGISTRY["fused_message_passing"]
+    check_all_orders(data, op, ("v", "x", "W"), ("source_idx", "dst_idx"), n_nodes=5)
+    found = vl.fused_message_passing(data["v"], data["x"], data["W"], data["source_idx"], data["dst_idx"], 5)
+    close(found, data["out"], 1e-12)
+
+
+def turn_features(x, turn, parity=False):
+    """Blocks of degree l turned by D_l; with `parity` each as (-1)^l under inversion."""
+    out = np.empty_like(x)
+    for l in range(int(np.sqrt(x.shape[-1]))):
+        d = vl.wigner_d(l, turn, parity=(-1) ** l if parity else 1)
+        out[..., l * l : (l + 1) ** 2] = x[..., l * l : (l + 1) ** 2] @ d.T
+    return out
+
+
+def test_the_weighted_product_turns_with_the_frame(rng):
+    x, y = rng.normal(size=(5, 3, 16)), rng.normal(size=(5, 9))
+    weights = rng.normal(size=(vl.tp_num_paths(3, 2, 4), 3, 2))
+    turn = random_rotation(rng)
+    after = vl.tensor_product(turn_features(x, turn), turn_features(y, turn), weights, lmax_out=4)
+    np.testing.assert_allclose(
+        after, turn_features(vl.tensor_product(x, y, weights, lmax_out=4), turn), atol=1e-11
+    )
+
+
+def test_even_paths_keep_parity_under_inversion(rng):
+    x, y = rng.normal(size=(5, 3, 16)), rng.normal(size=(5, 16))
+    weights = rng.normal(size=(34, 3, 2)) * (vl.tp_path_info().sum(axis=1) % 2 == 0)[:, None, None]
+    inversion = -random_rotation(rng)
+    after = vl.tensor_product(turn_features(x, inversion, True), turn_features(y, inversion, True), weights)
+    np.testing.assert_allclose(after, turn_features(vl.tensor_product(x, y, weights), inversion, True), atol=1e-11)
+
+
+def test_message_passing_turns_with_the_frame_and_permutes_with_the_edges(rng):
+    vectors, x, weights = rng.normal(size=(60, 3)), rng.normal(size=(7, 9, 16)), rng.normal(size=(34, 9, 4))
+    source, target = rng.integers(0, 7, 60), rng.integers(0, 6, 60)
+    turn, order = random_rotation(rng), rng.permutation(60)
+    before = vl.fused_message_passing(vectors, x, weights, source, target, 6)
+    after = vl.fused_message_passing(vectors @ turn.T, turn_features(x, turn), weights, source, target, 6)
+    np.testing.assert_allclose(after, turn_features(before, turn), atol=1e-9 * np.abs(before).max())
+    permuted = vl.fused_message_passing(vectors[order], x, weights, source[order], target[order], 6)
+    np.testing.assert_allclose(permuted, before, atol=1e-12 * np.abs(before).max())
+
+
+def test_many_channels_are_many_single_ones(rng):
+    x, y = rng.normal(size=(40, 64, 16)), rng.normal(size=(40, 16))
+    whole = vl.tensor_product_simple(x, y)
+    for c in (0, 17, 63):
+        np.testing.assert_allclose(whole[:, c], vl.tensor_product_simple(x[:, c], y), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_edges_and_no_rows_give_zeros(dtype):
+    none, index = np.zeros((0, 3), dtype), np.zeros(0, np.int32)
+    x, weights = np.ones((2, 3, 16), dtype), np.ones((34, 3, 2), dtype)
+    assert not vl.fused_message_passing(none, x, weights, index, index, 4).any()
+    assert vl.fused_message_passing(none, x, weights, index, index, 4).shape == (4, 2, 16)
+    assert vl.fused_sh_tp_simple(none, x, index).shape == (0, 3, 16)
+    assert vl.tensor_product(x[:0], np.ones((0, 16), dtype), weights).shape == (0, 2, 16)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda x, y, w, i: vl.tensor_product(x, y, w[:5]), "`weights` must be of shape [P, C, D] = [34, 2, D], got [5, 2, 3]"),
+        (lambda x, y, w, i: vl.tensor_product(x[:, :, :5], y, w), "`x` must be an array [..., (lmax + 1)^2], got shape [4, 2, 5]"),
+        (lambda x, y, w, i: vl.tensor_product(x, y[:3], w), "`y` must be of shape [N, M2] = [4, 16], got [3, 16]"),
+        (lambda x, y, w, i: vl.fused_sh_tp_simple(y[:, :3], x, i + 1), "`source_idx` must be in [0, 4), got 4 in row 3"),
+        (
+            lambda x, y, w, i: vl.fused_message_passing(y[:, :3], x, w, i, i, 3),
+            "`target_idx` must be in [0, 3), got 3 in row 3",
+        ),
+        (lambda x, y, w, i: vl.fused_sh_tp_simple(y[:, :3], x, i, n_nodes=3), "`target_idx` must be given with `n_nodes`, got None"),
+    ],
+)  # fmt: skip
+def test_wrong_operands_are_refused(call, message, rng):
+    x, y, w = rng.normal(size=(4, 2, 16)), rng.normal(size=(4, 16)), rng.normal(size=(34, 2, 3))
+    with pytest.raises(ValueError) as caught:
+        call(x, y, w, np.arange(4))
+    assert str(caught.value) == message

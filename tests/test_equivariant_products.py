@@ -83,9 +83,7 @@ def test_the_weighted_product_turns_with_the_frame(rng):
     weights = rng.normal(size=(vl.tp_num_paths(3, 2, 4), 3, 2))
     turn = random_rotation(rng)
     after = vl.tensor_product(turn_features(x, turn), turn_features(y, turn), weights, lmax_out=4)
-    np.testing.assert_allclose(
-        after, turn_features(vl.tensor_product(x, y, weights, lmax_out=4), turn), atol=1e-11
-    )
+    np.testing.assert_allclose(after, turn_features(vl.tensor_product(x, y, weights, lmax_out=4), turn), atol=1e-11)
 
 
 def test_even_paths_keep_parity_under_inversion(rng):

@@ -54,7 +54,9 @@ def spherical_harmonics_backward(edge_vectors: Any, grad_output: Any) -> Any:
     if type(edge_vectors).__module__.partition(".")[0] == "torch":
         import torch
 
-        found = op(edge_vectors.detach().numpy(), grad_output.detach().numpy(), lmax=_degree(grad_output), normalize=False)
+        found = op(
+            edge_vectors.detach().numpy(), grad_output.detach().numpy(), lmax=_degree(grad_output), normalize=False
+        )
         return torch.from_numpy(found)
     return op(edge_vectors, grad_output, lmax=_degree(grad_output), normalize=False)
 

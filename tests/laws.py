@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,8 @@ class Case:
     def sample(self, rng: np.random.Generator, rows: int = 7, dtype: type = np.float64) -> list[np.ndarray]:
         """Valid operands: those of the root op as it declares them, cotangents at random."""
         assert self.root.sample is not None
-        given = self.root.sample(rng, rows)
+        wanted = inspect.signature(self.root.sample).parameters
+        given = self.root.sample(rng, rows, **{k: v for k, v in self.parameters.items() if k in wanted})
         sizes = dict(self.op.static((), dict(self.parameters)).sizes)
         operands = []
         for name, declared in self.op.inputs.items():

@@ -77,7 +77,8 @@ class Op:
     name : the kernel's name in the core.
     inputs, outputs : operands in the kernel's order.
     reference : the op in plain NumPy, ``reference(*inputs, **parameters)``.
-    sample : ``sample(rng, rows) -> {input: array}``, valid input (float64, int32) for laws, benches and docs.
+    sample : ``sample(rng, rows) -> {input: array}``, valid input (float64, int32) for laws, benches and docs; or
+        ``sample(rng, rows, **parameters)`` where it depends on the parameters.
     encode : static parameters (keywords of this function) to :class:`Static`.
     variants : parameter sets that the laws are tested with.
     rowwise : every operand's first letter is the row and rows do not mix.
@@ -184,7 +185,8 @@ class Registry(Mapping[str, Op]):
     def _load(self) -> dict[str, Op]:
         import valence.basis.ops
         import valence.edges.ops
-        import valence.equivariant.ops  # noqa: F401
+        import valence.equivariant.ops
+        import valence.equivariant.polynomial  # noqa: F401
 
         return self._ops
 

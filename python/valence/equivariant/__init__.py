@@ -1,6 +1,15 @@
 """Irreps, Clebsch-Gordan coefficients and tensor products of features that turn with the frame."""
 
 from valence.equivariant.coupling import clebsch_gordan, wigner_3j, wigner_d
+from valence.equivariant.descriptor import Descriptor, Operand, Product, Segment
+from valence.equivariant.descriptors import (
+    channelwise_tensor_product,
+    elementwise_tensor_product,
+    fully_connected_tensor_product,
+    gate_product,
+    linear,
+    norm_squared,
+)
 from valence.equivariant.irreps import Irrep, Irreps, ir_mul_to_mul_ir, mul_ir_to_ir_mul
 from valence.equivariant.paths import tp_num_paths, tp_path_info
 from valence.equivariant.products import (
@@ -11,13 +20,23 @@ from valence.equivariant.products import (
 )
 
 __all__ = [
+    "Descriptor",
     "Irrep",
     "Irreps",
+    "Operand",
+    "Product",
+    "Segment",
+    "channelwise_tensor_product",
     "clebsch_gordan",
+    "elementwise_tensor_product",
+    "fully_connected_tensor_product",
     "fused_message_passing",
     "fused_sh_tp_simple",
+    "gate_product",
     "ir_mul_to_mul_ir",
+    "linear",
     "mul_ir_to_ir_mul",
+    "norm_squared",
     "tensor_product",
     "tensor_product_simple",
     "tp_num_paths",

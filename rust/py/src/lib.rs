@@ -4,6 +4,7 @@ mod atoms;
 mod basis;
 mod cuda;
 mod edges;
+mod equivariant;
 mod error;
 mod ffi;
 mod op;
@@ -20,5 +21,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     atoms::register(m)?;
     edges::register(m)?;
     basis::register(m)?;
+    equivariant::register(m)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod contract;
 pub mod coupling;
+pub mod polynomial;
 mod product;
 mod sums;
 mod table;
@@ -19,6 +20,15 @@ const MESSAGES: Form = Form { fused: true, weighted: true, scatter: true };
 /// The differentiable ops of this room.
 pub fn kernels<T: Simd>() -> Vec<(&'static str, Kernel<T>)> {
     vec![
+        ("polynomial_1", |c| polynomial::forward(1, c)),
+        ("polynomial_1_bwd", |c| polynomial::backward(1, c)),
+        ("polynomial_1_bwd_bwd", |c| polynomial::backward_twice(1, c)),
+        ("polynomial_2", |c| polynomial::forward(2, c)),
+        ("polynomial_2_bwd", |c| polynomial::backward(2, c)),
+        ("polynomial_2_bwd_bwd", |c| polynomial::backward_twice(2, c)),
+        ("polynomial_3", |c| polynomial::forward(3, c)),
+        ("polynomial_3_bwd", |c| polynomial::backward(3, c)),
+        ("polynomial_3_bwd_bwd", |c| polynomial::backward_twice(3, c)),
         ("tensor_product_simple", |c| forward(SIMPLE, c)),
         ("tensor_product_simple_bwd", |c| backward(SIMPLE, c)),
         ("tensor_product_simple_bwd_bwd", |c| backward_twice(SIMPLE, c)),

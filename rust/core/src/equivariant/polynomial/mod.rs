@@ -3,8 +3,10 @@
 //! A path is a product of factors, one number of each. Its derivatives to the second order are the same product towards
 //! another factor, with one factor replaced by its cotangent; [`backward`] and [`backward_twice`] say which.
 
+mod channels;
 pub mod form;
 mod general;
+mod lanes;
 mod rows;
 
 use form::{Form, Polynomial, Term};
@@ -17,11 +19,15 @@ use crate::error::Result;
 /// The executor of a form.
 pub enum Engine {
     General,
+    Channels(channels::Table),
 }
 
 impl Engine {
-    pub fn choose(_form: &Form) -> Self {
-        Engine::General
+    pub fn choose(form: &Form) -> Self {
+        match channels::Table::recognize(form) {
+            Some(table) => Engine::Channels(table),
+            None => Engine::General,
+        }
     }
 }
 
@@ -75,12 +81,42 @@ impl<'a, T: Simd> Plan<'a, T> {
     }
 }
 
+/// Adds a polynomial's products to `outs`, one array per operand: towards the operand that is a target, with the others'
+/// arrays in `factors` (by operand). `targets` of one call are either the output or inputs.
+fn add<T: Simd>(plan: &Plan<T>, replaced: Option<(usize, &[T])>, grad: &[T], targets: &[usize], outs: &mut [&mut [T]]) {
+    let output = plan.inputs.len();
+    let array = |o: usize| match replaced {
+        _ if o == output => grad,
+        Some((r, h)) if r == o => h,
+        _ => plan.inputs[o],
+    };
+    match &plan.polynomial.engine {
+        Engine::Channels(table) => {
+            let arrays = table.operands.map(|o| o.map_or(&[][..], array));
+            let mut found: [Option<&mut [T]>; 4] = [const { None }; 4];
+            for (o, out) in outs.iter_mut().enumerate().filter(|(o, _)| targets.contains(o)) {
+                if let Some(role) = table.operands.iter().position(|&r| r == Some(o)) {
+                    found[role] = Some(out);
+                }
+            }
+            lanes::add(table, &plan.rows, arrays, found);
+        }
+        Engine::General => unreachable!("the general executor goes by factors"),
+    }
+}
+
 /// Op `polynomial_<count>`.
 pub fn forward<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     let out = call.out(0);
     let plan = Plan::new(count, call, Some(out.len()))?;
     out.fill(T::ZERO);
     let form = &plan.polynomial.form;
+    if !matches!(plan.polynomial.engine, Engine::General) {
+        let mut outs: Vec<&mut [T]> = (0..count).map(|_| &mut [][..]).collect();
+        outs.push(out);
+        add(&plan, None, &[], &[count], &mut outs);
+        return Ok(());
+    }
     for term in &form.terms {
         general::add(form, term, &plan.rows, &plan.factors(term), term.factors() - 1, out);
     }
@@ -94,6 +130,11 @@ pub fn backward<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     outs.iter_mut().for_each(|o| o.fill(T::ZERO));
     let form = &plan.polynomial.form;
     let grad = call.real(plan.next);
+    if !matches!(plan.polynomial.engine, Engine::General) {
+        let inputs: Vec<usize> = (0..count).collect();
+        add(&plan, None, grad, &inputs, &mut outs);
+        return Ok(());
+    }
     for term in &form.terms {
         let mut factors = plan.factors(term);
         let last = term.factors() - 1;
@@ -113,6 +154,15 @@ pub fn backward_twice<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     outs.iter_mut().for_each(|o| o.fill(T::ZERO));
     let form = &plan.polynomial.form;
     let grad = call.real(plan.next);
+    if !matches!(plan.polynomial.engine, Engine::General) {
+        for replaced in 0..count {
+            let h = Some((replaced, call.real(plan.next + 1 + replaced)));
+            let others: Vec<usize> = (0..count).filter(|&n| n != replaced).collect();
+            add(&plan, h, grad, &others, &mut outs);
+            add(&plan, h, grad, &[count], &mut outs);
+        }
+        return Ok(());
+    }
     for term in &form.terms {
         let last = term.factors() - 1;
         for replaced in 0..last {

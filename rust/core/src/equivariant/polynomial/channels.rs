@@ -45,10 +45,9 @@ pub struct Factor {
     pub value: f64,
 }
 
-/// Lane vector of B (its start) with the factors first..last.
+/// The factors first..last that a lane vector of B is multiplied with.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair {
-    pub b: usize,
     pub first: usize,
     pub last: usize,
 }
@@ -78,6 +77,8 @@ pub struct Table {
     pub paths: Vec<Path>,
     pub columns: Vec<Column>,
     pub pairs: Vec<Pair>,
+    /// Where the lane vector of B of each pair starts.
+    pub starts: Vec<usize>,
     pub factors: Vec<Factor>,
     /// Multiply-adds of one row, for the pool.
     pub cost: usize,
@@ -171,8 +172,16 @@ fn build(form: &Form, roles: [Option<usize>; 4]) -> Table {
     let start = |role: usize, (offset, stride): (usize, usize), lanes: usize| {
         starts[role].get(&(offset, stride, lanes)).copied().unwrap_or(0)
     };
-    let mut table =
-        Table { operands, packings, paths: vec![], columns: vec![], pairs: vec![], factors: vec![], cost: 0 };
+    let mut table = Table {
+        operands,
+        packings,
+        paths: vec![],
+        columns: vec![],
+        pairs: vec![],
+        starts: vec![],
+        factors: vec![],
+        cost: 0,
+    };
     let mut last: Option<&Entry> = None;
     for e in &entries {
         let same = last.map_or(0, |l| match () {
@@ -191,7 +200,8 @@ fn build(form: &Form, roles: [Option<usize>; 4]) -> Table {
             table.columns.push(Column { out: start(OUT, out, e.lanes), first: pairs, last: pairs });
         }
         if same < 3 {
-            table.pairs.push(Pair { b: start(B, b, e.lanes), first: factors, last: factors });
+            table.pairs.push(Pair { first: factors, last: factors });
+            table.starts.push(start(B, b, e.lanes));
             table.cost += lanes;
         }
         table.factors.push(Factor { j: e.j, value: e.value });

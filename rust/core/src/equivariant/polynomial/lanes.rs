@@ -200,6 +200,7 @@ impl<T: Simd> Job<T> for Part<'_, '_, T> {
         let mut held = table.packings.each_ref().map(|p| vec![T::ZERO; p.width.max(p.size)]);
         let mut y = vec![T::ONE; mj * L::N];
         let mut s = vec![T::ZERO; table.pairs.len() * L::N];
+        let mut own_s = vec![T::ZERO; table.pairs.len()];
         let wants_inputs = sinks[..OUT].iter().any(|s| !matches!(s, Sink::No));
         let mut dots = vec![T::ZERO; if matches!(sinks[Y], Sink::No) { 0 } else { table.pairs.len() * L::N }];
         let mut along = vec![T::ZERO; mj * L::N];
@@ -237,6 +238,7 @@ impl<T: Simd> Job<T> for Part<'_, '_, T> {
                 }
                 for (lane, &e) in edges.iter().enumerate() {
                     let e = e as usize;
+                    own_s.iter_mut().zip(s.chunks_exact(L::N)).for_each(|(own, s)| *own = s[lane]);
                     let [scratch_a, scratch_b, _, scratch_out] = &mut scratch;
                     let a = sources[A].row(modes[A].row(e), scratch_a);
                     let b = sources[B].row(modes[B].row(e), scratch_b);
@@ -261,12 +263,12 @@ impl<T: Simd> Job<T> for Part<'_, '_, T> {
                     }
                     let [to_a, to_b, to_y, to_out] = targets;
                     if let Some(out) = to_out {
-                        towards_out::<L>(table, &s[lane..], a, b, out);
+                        towards_out::<L>(table, &own_s, a, b, out);
                     }
                     if wants_inputs {
                         let g = sources[OUT].row(modes[OUT].row(e), scratch_out);
                         dots.fill(T::ZERO);
-                        let row = Row { table, s: &s[lane..], a, b, g };
+                        let row = Row { table, s: &own_s, a, b, g };
                         towards_inputs::<L>(&row, to_a, to_b, to_y.is_some().then_some(&mut dots[..]));
                         if let Some(grad) = to_y {
                             towards_y::<L>(table, &values, &dots, &mut along, grad);
@@ -293,10 +295,11 @@ fn write_back<T: Real>(table: &Table, role: usize, held: &[T], row: &mut [T]) {
     }
 }
 
-/// Calls a body for every block of a path: four, two or one registers wide.
+/// Calls a body for every block of a path: eight, four, two or one registers wide.
 macro_rules! blocks {
-    ($path:expr, $body:ident::<$L:ident>($($arg:expr),*)) => {
+    ($path:expr, $wide:literal, $body:ident::<$L:ident>($($arg:expr),*)) => {
         match $path.lanes / $L::N {
+            n if n % 8 == 0 && $wide => (0..n / 8).for_each(|k| $body::<$L, 8>($($arg,)* k * 8 * $L::N)),
             n if n % 4 == 0 => (0..n / 4).for_each(|k| $body::<$L, 4>($($arg,)* k * 4 * $L::N)),
             n if n % 2 == 0 => (0..n / 2).for_each(|k| $body::<$L, 2>($($arg,)* k * 2 * $L::N)),
             n => (0..n).for_each(|k| $body::<$L, 1>($($arg,)* k * $L::N)),
@@ -307,7 +310,7 @@ macro_rules! blocks {
 #[inline(always)]
 fn towards_out<L: Lanes>(table: &Table, s: &[L::T], a: &[L::T], b: &[L::T], out: &mut [L::T]) {
     for path in &table.paths {
-        blocks!(path, out_block::<L>(table, path, s, a, b, out));
+        blocks!(path, true, out_block::<L>(table, path, s, a, b, out));
     }
 }
 
@@ -330,9 +333,9 @@ fn out_block<L: Lanes, const U: usize>(
     let w: [L; U] = loads(a, path.a + at);
     for column in &table.columns[path.first..path.last] {
         let mut t = [L::zero(); U];
-        for p in column.first..column.last {
-            let factor = L::splat(s[p * L::N]);
-            let x: [L; U] = loads(b, table.pairs[p].b + at);
+        let pairs = column.first..column.last;
+        for (factor, start) in s[pairs.clone()].iter().zip(&table.starts[pairs]) {
+            let (factor, x): (L, [L; U]) = (L::splat(*factor), loads(b, start + at));
             (0..U).for_each(|u| t[u] = factor.fma(x[u], t[u]));
         }
         let out = &mut out[column.out + at..][..U * L::N];
@@ -342,7 +345,7 @@ fn out_block<L: Lanes, const U: usize>(
     }
 }
 
-/// What one row reads: coefficients s of each pair (every N-th value), lane vectors of A, B and the cotangent.
+/// What one row reads: coefficients s of each pair, lane vectors of A, B and the cotangent.
 struct Row<'a, T> {
     table: &'a Table,
     s: &'a [T],
@@ -359,7 +362,7 @@ fn towards_inputs<L: Lanes>(
     mut dots: Option<&mut [L::T]>,
 ) {
     for path in &row.table.paths {
-        blocks!(path, inputs_block::<L>(row, path, &mut to_a, &mut to_b, &mut dots));
+        blocks!(path, false, inputs_block::<L>(row, path, &mut to_a, &mut to_b, &mut dots));
     }
 }
 
@@ -379,8 +382,9 @@ fn inputs_block<L: Lanes, const U: usize>(
         let g: [L; U] = loads(g, column.out + at);
         let weighted: [L; U] = std::array::from_fn(|u| w[u] * g[u]);
         let mut t = [L::zero(); U];
-        for p in column.first..column.last {
-            let (factor, from) = (L::splat(s[p * L::N]), table.pairs[p].b + at);
+        let pairs = column.first..column.last;
+        for (n, (factor, start)) in s[pairs.clone()].iter().zip(&table.starts[pairs]).enumerate() {
+            let (factor, from) = (L::splat(*factor), start + at);
             let x: [L; U] = loads(b, from);
             (0..U).for_each(|u| t[u] = factor.fma(x[u], t[u]));
             if let Some(to_b) = to_b {
@@ -388,7 +392,7 @@ fn inputs_block<L: Lanes, const U: usize>(
                 (0..U).for_each(|u| factor.fma(weighted[u], L::load(&to[u * L::N..])).store(&mut to[u * L::N..]));
             }
             if let Some(dots) = dots {
-                let dot = &mut dots[p * L::N..(p + 1) * L::N];
+                let dot = &mut dots[(column.first + n) * L::N..][..L::N];
                 let mut sum = L::load(dot);
                 (0..U).for_each(|u| sum = weighted[u].fma(x[u], sum));
                 sum.store(dot);

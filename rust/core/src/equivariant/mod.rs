@@ -2,6 +2,7 @@
 
 mod contract;
 pub mod coupling;
+mod matmul;
 pub mod polynomial;
 mod product;
 mod sums;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use super::Engine;
+use super::Engines;
 use crate::error::{Error, Result};
 
 /// Most modes of a term and most factors of a path, the output's included.
@@ -92,10 +92,10 @@ impl Form {
     }
 }
 
-/// A form with the executor chosen for it.
+/// A form with the executors that know it.
 pub struct Polynomial {
     pub form: Form,
-    pub engine: Engine,
+    pub engines: Engines,
 }
 
 type Key = (u64, u64);
@@ -111,7 +111,7 @@ pub fn register(key: Key, sizes: Vec<usize>, terms: Vec<RawTerm>) -> Result<()> 
         return Ok(());
     }
     let form = Form::new(sizes, terms)?;
-    let made = Arc::new(Polynomial { engine: Engine::choose(&form), form });
+    let made = Arc::new(Polynomial { engines: Engines::choose(&form), form });
     store().write().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(made);
     Ok(())
 }

@@ -5,29 +5,30 @@
 
 mod channels;
 pub mod form;
+mod full;
 mod general;
 mod lanes;
+mod linear;
 mod rows;
 
-use form::{Form, Polynomial, Term};
+use form::{Form, Polynomial};
 use rows::{Mode, Rows};
 
 use crate::basis::lanes::Simd;
 use crate::call::{Call, Operand};
 use crate::error::Result;
 
-/// The executor of a form.
-pub enum Engine {
-    General,
-    Channels(channels::Table),
+/// The executors that know a form. Each takes some ways in which rows meet; what none takes, the general one does.
+pub struct Engines {
+    linear: Option<linear::Table>,
+    full: Option<full::Table>,
+    channels: Option<channels::Table>,
 }
 
-impl Engine {
+impl Engines {
     pub fn choose(form: &Form) -> Self {
-        match channels::Table::recognize(form) {
-            Some(table) => Engine::Channels(table),
-            None => Engine::General,
-        }
+        let (linear, full) = (linear::Table::recognize(form), full::Table::recognize(form));
+        Engines { linear, channels: if full.is_some() { None } else { channels::Table::recognize(form) }, full }
     }
 }
 
@@ -75,33 +76,51 @@ impl<'a, T: Simd> Plan<'a, T> {
         rows.check(&heights)?;
         Ok(Plan { polynomial, rows, inputs, next })
     }
-
-    fn factors(&self, term: &Term) -> Vec<&'a [T]> {
-        term.operands.iter().map(|&o| self.inputs.get(o).copied().unwrap_or(&[])).collect()
-    }
 }
 
-/// Adds a polynomial's products to `outs`, one array per operand: towards the operand that is a target, with the others'
-/// arrays in `factors` (by operand). `targets` of one call are either the output or inputs.
-fn add<T: Simd>(plan: &Plan<T>, replaced: Option<(usize, &[T])>, grad: &[T], targets: &[usize], outs: &mut [&mut [T]]) {
+/// By operand: None where nothing is asked for.
+type Outs<'o, T> = [Option<&'o mut [T]>; 4];
+
+/// Adds the polynomial's products towards the operands that have an `out`, either the output or inputs; `h` stands in for one
+/// input, `grad` for the output.
+fn add<T: Simd>(plan: &Plan<T>, h: Option<(usize, &[T])>, grad: &[T], mut outs: Outs<T>) {
+    let (rows, engines, form) = (&plan.rows, &plan.polynomial.engines, &plan.polynomial.form);
     let output = plan.inputs.len();
-    let array = |o: usize| match replaced {
+    let arrays: [&[T]; 4] = std::array::from_fn(|o| match h {
         _ if o == output => grad,
         Some((r, h)) if r == o => h,
-        _ => plan.inputs[o],
-    };
-    match &plan.polynomial.engine {
-        Engine::Channels(table) => {
-            let arrays = table.operands.map(|o| o.map_or(&[][..], array));
-            let mut found: [Option<&mut [T]>; 4] = [const { None }; 4];
-            for (o, out) in outs.iter_mut().enumerate().filter(|(o, _)| targets.contains(o)) {
-                if let Some(role) = table.operands.iter().position(|&r| r == Some(o)) {
-                    found[role] = Some(out);
+        _ => plan.inputs.get(o).copied().unwrap_or(&[]),
+    });
+    if let Some(table) = engines.linear.as_ref().filter(|t| t.fits(rows)) {
+        return table.add(rows, &arrays, &mut outs);
+    }
+    if let Some(table) = engines.full.as_ref().filter(|t| t.fits(rows)) {
+        return table.add(rows, &arrays, &mut outs);
+    }
+    if let Some(table) = &engines.channels {
+        let found = table.operands.map(|o| o.and_then(|o| outs[o].take()));
+        return lanes::add(table, rows, table.operands.map(|o| o.map_or(&[][..], |o| arrays[o])), found);
+    }
+    // Factor by factor: an input that comes several times is replaced, and aimed at, in one place at a time.
+    for term in &form.terms {
+        let last = term.factors() - 1;
+        let places: Vec<Option<usize>> = match h {
+            Some((r, _)) => (0..last).filter(|&f| term.operands[f] == r).map(Some).collect(),
+            None => vec![None],
+        };
+        for replaced in places {
+            let factors: Vec<&[T]> = (0..=last)
+                .map(|f| match term.operands[f] {
+                    o if Some(f) == replaced || o == output => arrays[o],
+                    o => plan.inputs[o],
+                })
+                .collect();
+            for target in (0..=last).filter(|&t| Some(t) != replaced) {
+                if let Some(out) = outs[term.operands[target]].as_deref_mut() {
+                    general::add(form, term, rows, &factors, target, out);
                 }
             }
-            lanes::add(table, &plan.rows, arrays, found);
         }
-        Engine::General => unreachable!("the general executor goes by factors"),
     }
 }
 
@@ -110,39 +129,17 @@ pub fn forward<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     let out = call.out(0);
     let plan = Plan::new(count, call, Some(out.len()))?;
     out.fill(T::ZERO);
-    let form = &plan.polynomial.form;
-    if !matches!(plan.polynomial.engine, Engine::General) {
-        let mut outs: Vec<&mut [T]> = (0..count).map(|_| &mut [][..]).collect();
-        outs.push(out);
-        add(&plan, None, &[], &[count], &mut outs);
-        return Ok(());
-    }
-    for term in &form.terms {
-        general::add(form, term, &plan.rows, &plan.factors(term), term.factors() - 1, out);
-    }
+    let mut outs = [const { None }; 4];
+    outs[count] = Some(out);
+    add(&plan, None, &[], outs);
     Ok(())
 }
 
 /// Towards each input: every factor that is that input is a target once.
 pub fn backward<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     let plan = Plan::new(count, call, None)?;
-    let mut outs: Vec<&mut [T]> = (0..count).map(|n| call.out(n)).collect();
-    outs.iter_mut().for_each(|o| o.fill(T::ZERO));
-    let form = &plan.polynomial.form;
-    let grad = call.real(plan.next);
-    if !matches!(plan.polynomial.engine, Engine::General) {
-        let inputs: Vec<usize> = (0..count).collect();
-        add(&plan, None, grad, &inputs, &mut outs);
-        return Ok(());
-    }
-    for term in &form.terms {
-        let mut factors = plan.factors(term);
-        let last = term.factors() - 1;
-        factors[last] = grad;
-        for target in 0..last {
-            general::add(form, term, &plan.rows, &factors, target, &mut *outs[term.operands[target]]);
-        }
-    }
+    let outs = std::array::from_fn(|o| (o < count).then(|| call.out(o)));
+    add(&plan, None, call.real(plan.next), zeroed(outs));
     Ok(())
 }
 
@@ -150,29 +147,28 @@ pub fn backward<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
 /// (the cotangent of the output too) the target.
 pub fn backward_twice<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     let plan = Plan::new(count, call, None)?;
-    let mut outs: Vec<&mut [T]> = (0..=count).map(|n| call.out(n)).collect();
-    outs.iter_mut().for_each(|o| o.fill(T::ZERO));
-    let form = &plan.polynomial.form;
+    let mut outs: Outs<T> = zeroed(std::array::from_fn(|o| (o <= count).then(|| call.out(o))));
     let grad = call.real(plan.next);
-    if !matches!(plan.polynomial.engine, Engine::General) {
-        for replaced in 0..count {
-            let h = Some((replaced, call.real(plan.next + 1 + replaced)));
-            let others: Vec<usize> = (0..count).filter(|&n| n != replaced).collect();
-            add(&plan, h, grad, &others, &mut outs);
-            add(&plan, h, grad, &[count], &mut outs);
-        }
-        return Ok(());
-    }
-    for term in &form.terms {
-        let last = term.factors() - 1;
-        for replaced in 0..last {
-            let mut factors = plan.factors(term);
-            factors[last] = grad;
-            factors[replaced] = call.real(plan.next + 1 + term.operands[replaced]);
-            for target in (0..=last).filter(|&t| t != replaced) {
-                general::add(form, term, &plan.rows, &factors, target, &mut *outs[term.operands[target]]);
+    for replaced in 0..count {
+        let h = Some((replaced, call.real(plan.next + 1 + replaced)));
+        let repeated =
+            plan.polynomial.form.terms.iter().any(|t| t.operands.iter().filter(|&&o| o == replaced).count() > 1);
+        let mut inputs: Outs<T> = [const { None }; 4];
+        let mut output: Outs<T> = [const { None }; 4];
+        for (o, out) in outs.iter_mut().enumerate() {
+            match out.as_deref_mut() {
+                Some(out) if o == count => output[o] = Some(out),
+                Some(out) if o != replaced || repeated => inputs[o] = Some(out),
+                _ => {}
             }
         }
+        add(&plan, h, grad, inputs);
+        add(&plan, h, grad, output);
     }
     Ok(())
+}
+
+fn zeroed<T: Simd>(mut outs: Outs<T>) -> Outs<T> {
+    outs.iter_mut().flatten().for_each(|o| o.fill(T::ZERO));
+    outs
 }

@@ -88,7 +88,7 @@ class Op:
     inputs: Mapping[str, Real | Index]
     outputs: Mapping[str, Real]
     reference: Callable[..., Any] | None = None
-    sample: Callable[[np.random.Generator, int], dict[str, np.ndarray]] | None = None
+    sample: Callable[..., dict[str, np.ndarray]] | None = None
     encode: Callable[..., Static] = no_parameters
     variants: tuple[dict[str, Any], ...] = ({},)
     rowwise: bool = True

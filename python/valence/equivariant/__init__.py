@@ -1,7 +1,7 @@
 """Irreps, Clebsch-Gordan coefficients and tensor products of features that turn with the frame."""
 
 from valence.equivariant.coupling import clebsch_gordan, wigner_3j, wigner_d
-from valence.equivariant.descriptor import Descriptor, Operand, Product, Segment
+from valence.equivariant.descriptor import LAYOUTS, Descriptor, Operand, Product, Segment
 from valence.equivariant.descriptors import (
     channelwise_tensor_product,
     elementwise_tensor_product,
@@ -20,6 +20,7 @@ from valence.equivariant.products import (
 )
 
 __all__ = [
+    "LAYOUTS",
     "Descriptor",
     "Irrep",
     "Irreps",

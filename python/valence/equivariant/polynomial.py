@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -104,7 +105,20 @@ def run(
         from valence.reference import polynomial as reference
 
         return reference.polynomial(*operands, *indexed, descriptor=descriptor, access=access).astype(operands[0].dtype)
-    return OPS[len(operands)](*operands, *indexed, descriptor=descriptor, access=access)
+    try:
+        return OPS[len(operands)](*operands, *indexed, descriptor=descriptor, access=access)
+    except (TypeError, ValueError) as error:
+        raise type(error)(in_words(descriptor, str(error))) from None
+
+
+def in_words(descriptor: Descriptor, message: str) -> str:
+    """An error of the executing op with the descriptor's names: `x1` is its first operand, `index_1` that operand's index."""
+    names = [o.name for o in descriptor.operands]
+    found = re.match(r"`(x|index_)(\d+|out)`", message)
+    if found is None:
+        return message
+    name = names[-1] if found[2] == "out" else names[int(found[2]) - 1]
+    return f"`{name}`{message[found.end() :]}" if found[1] == "x" else f"`indices['{name}']`{message[found.end() :]}"
 
 
 def _declare(count: int) -> Op:

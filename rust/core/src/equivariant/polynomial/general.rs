@@ -77,7 +77,7 @@ fn add_row<T: Real>(term: &Term, coefficients: &[T], blocks: &[&[T]; FACTORS], t
                     for e in 0..n3 {
                         let mut product = c;
                         for &f in &others {
-                            product = product * blocks[f][at[f] + e * term.strides[f][3]];
+                            product *= blocks[f][at[f] + e * term.strides[f][3]];
                         }
                         out[place + e * to[3]] += product;
                     }

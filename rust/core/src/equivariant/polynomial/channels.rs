@@ -157,7 +157,7 @@ fn build(form: &Form, roles: [Option<usize>; 4]) -> Table {
             }
         }
     }
-    entries.sort_by(|p, q| (p.lanes, p.vectors, p.j).cmp(&(q.lanes, q.vectors, q.j)));
+    entries.sort_by_key(|e| (e.lanes, e.vectors, e.j));
     let operands = roles.map(|r| r.map(|f| form.terms[0].operands[f]));
     let size = |role: usize| operands[role].map_or(0, |o| form.sizes[o]);
     let packings: [Packing; 4] = [

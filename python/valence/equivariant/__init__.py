@@ -18,6 +18,12 @@ from valence.equivariant.products import (
     tensor_product,
     tensor_product_simple,
 )
+from valence.equivariant.symmetric import (
+    symmetric_contraction,
+    symmetric_contraction_from_tables,
+    symmetric_contraction_projection,
+    u_matrix_tables,
+)
 
 __all__ = [
     "LAYOUTS",
@@ -38,10 +44,14 @@ __all__ = [
     "linear",
     "mul_ir_to_ir_mul",
     "norm_squared",
+    "symmetric_contraction",
+    "symmetric_contraction_from_tables",
+    "symmetric_contraction_projection",
     "tensor_product",
     "tensor_product_simple",
     "tp_num_paths",
     "tp_path_info",
+    "u_matrix_tables",
     "wigner_3j",
     "wigner_d",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from valence.equivariant import descriptors
+from valence.equivariant.symmetric import symmetric_contraction
 
 _NODES, _SETS = 4, 3
 
@@ -24,6 +25,9 @@ def variants(count: int) -> tuple[dict[str, Any], ...]:
     turned = descriptors.channelwise_tensor_product("9x0e + 2x1o", "2x0e + 1o", layout="ir_mul")
     full = descriptors.fully_connected_tensor_product("2x0e + 2x1o", "0e + 2x1o", "2x0e + 1x1o")
     linear = descriptors.linear("3x0e + 2x1o + 1x1o", "2x0e + 3x1o + 1x2e")
+    cubic = symmetric_contraction("2x0e + 2x1o", "2x0e + 2x1o", 3, group="O3_e3nn")
+    turned_cubic = symmetric_contraction("9x0e + 9x1o", "9x1o", 3, layout=("ir_mul", "mul_ir"), original_mace=False)
+    quartic = symmetric_contraction("3x1o", "3x0e + 3x2e", 4, original_mace=False)
     chosen: dict[int, list[tuple[Any, str]]] = {
         1: [(descriptors.norm_squared("2x0e + 3x1o"), "oi"), (descriptors.norm_squared("2x0e + 3x1o"), "ii")],
         2: [
@@ -33,6 +37,11 @@ def variants(count: int) -> tuple[dict[str, Any], ...]:
             (linear, "oii"),
             (descriptors.gate_product("2x0e + 3x1o"), "ooi"),
             (descriptors.elementwise_tensor_product("2x0e + 1x1o", "1x1o + 2x0e"), "oii"),
+            (cubic, "ioo"),
+            (cubic, "soo"),
+            (cubic, "oii"),
+            (turned_cubic, "ioo"),
+            (quartic, "ioo"),
         ],
         3: [(channelwise, "oioi"), (turned, "sooo"), (channelwise, "iisi"), (full, "sooi"), (full, "oiii")],
     }

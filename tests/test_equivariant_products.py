@@ -141,3 +141,45 @@ def test_wrong_operands_are_refused(call, message, rng):
     with pytest.raises(ValueError) as caught:
         call(x, y, w, np.arange(4))
     assert str(caught.value) == message
+
+
+def test_torch_and_jax_take_the_arguments_of_numpy(rng):
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    import valence.jax
+    import valence.torch
+
+    x, y, v = rng.normal(size=(5, 2, 9)), rng.normal(size=(5, 4)), rng.normal(size=(6, 3))
+    w, messages = rng.normal(size=(vl.tp_num_paths(2, 1, 3), 2, 3)), rng.normal(size=(vl.tp_num_paths(2, 2, 2), 2, 3))
+    source, target = np.arange(6) % 5, np.arange(6) % 4
+    calls = {
+        "tensor_product": ((x, y, w), {"lmax_out": 3}),
+        "tensor_product_simple": ((x[:, 0], x[:, 1]), {}),
+        "fused_sh_tp_simple": ((v, x, source), {}),
+        "fused_message_passing": ((v, x, messages, source, target, 4), {}),
+    }
+    for name, (operands, given) in calls.items():
+        expected = getattr(vl, name)(*operands, **given)
+        for library, of in ((valence.torch, torch.from_numpy), (valence.jax, jax.numpy.asarray)):
+            turned = [of(o) if isinstance(o, np.ndarray) else o for o in operands]
+            np.testing.assert_array_equal(np.asarray(getattr(library, name)(*turned, **given)), expected)
+    summed = {"target_idx": target, "n_nodes": 4}
+    expected = vl.fused_sh_tp_simple(v, x[:, 0], source, **summed)
+    found = jax.jit(lambda v, x: valence.jax.fused_sh_tp_simple(v, x, source, **summed))(v, x[:, 0])
+    np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+def test_the_public_form_compiles_without_a_graph_break(rng):
+    torch = pytest.importorskip("torch")
+    import valence.torch
+
+    v, x = torch.from_numpy(rng.normal(size=(6, 3))).requires_grad_(), torch.from_numpy(rng.normal(size=(5, 9)))
+    source, target = torch.arange(6) % 5, torch.arange(6) % 4
+
+    def energy(v, x):
+        sums = valence.torch.fused_sh_tp_simple(v, x, source, target_idx=target, n_nodes=4)
+        return (valence.torch.tensor_product_simple(sums, sums) ** 2).sum()
+
+    compiled = torch.compile(energy, fullgraph=True, backend="aot_eager")
+    (found,), (expected,) = (torch.autograd.grad(f(v, x), v) for f in (compiled, energy))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)

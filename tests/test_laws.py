@@ -208,7 +208,7 @@ class TestTorch:
 
     def test_torch_gives_the_numbers_of_numpy_and_twice_the_gradient(self, case: Case, rng, torch_ops):
         torch, ops = torch_ops
-        function = getattr(ops, case.op.name)
+        function = ops.function(case.op)
         tensors = self.tensors(torch, case, rng)
         expected = as_tuple(case.kernel()(*[t.detach().numpy() for t in tensors]))
         for found, exact in zip(as_tuple(function(*tensors, **case.parameters)), expected):
@@ -224,7 +224,7 @@ class TestTorch:
         torch, ops = torch_ops
         tensors = self.tensors(torch, case, rng)
         wanted = [t for t in tensors if t.requires_grad]
-        value = sum((r**2).sum() for r in as_tuple(getattr(ops, case.op.name)(*tensors, **case.parameters)))
+        value = sum((r**2).sum() for r in as_tuple(ops.function(case.op)(*tensors, **case.parameters)))
         for _ in range(2):
             grads = torch.autograd.grad(value, wanted, create_graph=True)
             value = sum((g**2).sum() for g in grads)
@@ -234,7 +234,7 @@ class TestTorch:
     @pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch's own check
     def test_opcheck_passes(self, case: Case, rng, torch_ops):
         torch, ops = torch_ops
-        getattr(ops, case.op.name)  # registers the family
+        ops.function(case.op)  # registers the family
         static = case.op.static((), dict(case.parameters))
         for order in case.op.family():
             operands = Case(order, case.root, case.parameters).sample(rng, 5)
@@ -246,7 +246,7 @@ class TestTorch:
 
     def test_compiled_without_a_graph_break(self, case: Case, rng, torch_ops):
         torch, ops = torch_ops
-        function = getattr(ops, case.op.name)
+        function = ops.function(case.op)
         tensors = self.tensors(torch, case, rng)
 
         def energy(*ts):
@@ -261,7 +261,7 @@ class TestTorch:
 
     def test_wrong_tensors_are_refused_by_name(self, case: Case, rng, torch_ops):
         torch, ops = torch_ops
-        function, name = getattr(ops, case.op.name), next(iter(case.op.inputs))
+        function, name = ops.function(case.op), next(iter(case.op.inputs))
         tensors = [t.detach() for t in self.tensors(torch, case, rng)]
         for bad in (tensors[0].bfloat16(), tensors[0].half(), tensors[0].to("meta"), [1.0]):
             with pytest.raises((TypeError, ValueError), match=f"^`{name}` must be "):
@@ -286,7 +286,7 @@ class TestJax:
         places = tuple(k for k, i in enumerate(case.op.inputs.values()) if i.differentiable)
 
         def call(*arrays):
-            return getattr(ops, case.op.name)(*arrays, **case.parameters)
+            return ops.function(case.op)(*arrays, **case.parameters)
 
         results = as_tuple(case.kernel()(*operands))
         for found, exact in zip(as_tuple(jax.jit(call)(*operands)), results):
@@ -318,7 +318,7 @@ class TestJax:
         stacked = [np.stack([b[k] for b in batches]) if k in reals else batches[0][k] for k in range(len(axes))]
 
         def call(*arrays):
-            return getattr(ops, case.op.name)(*arrays, **case.parameters)
+            return ops.function(case.op)(*arrays, **case.parameters)
 
         found = as_tuple(jax.vmap(call, axes)(*stacked))
         for n in range(3):
@@ -329,7 +329,7 @@ class TestJax:
     def test_float32_stays_float32(self, case: Case, rng, jax_ops):
         _, ops = jax_ops
         operands = case.sample(rng, 7, np.float32)
-        for found in as_tuple(getattr(ops, case.op.name)(*operands, **case.parameters)):
+        for found in as_tuple(ops.function(case.op)(*operands, **case.parameters)):
             assert found.dtype == np.float32
 
     def test_wrong_arrays_are_refused_by_name(self, case: Case, rng, jax_ops):
@@ -337,7 +337,7 @@ class TestJax:
         operands, name = case.sample(rng), next(iter(case.op.inputs))
         for bad in (operands[0][..., None], operands[0].astype(int), operands[0].astype(np.float16)):
             with pytest.raises((TypeError, ValueError), match=f"^`{name}` must be "):
-                getattr(ops, case.op.name)(bad, *operands[1:], **case.parameters)
+                ops.function(case.op)(bad, *operands[1:], **case.parameters)
 
 
 def test_every_kernel_of_the_core_is_declared():

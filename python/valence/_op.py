@@ -19,13 +19,17 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from valence import _native
 
-__all__ = ["REGISTRY", "Index", "Op", "Real", "Static"]
+__all__ = ["REGISTRY", "Index", "Op", "Real", "Static", "bind"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,18 @@ def no_parameters() -> Static:
     return Static()
 
 
+def bind(public: Callable[Concatenate[Any, P], R], ops: Any) -> Callable[P, R]:
+    """`public` (see :class:`Op`) with its first argument given: the ops of one array library."""
+
+    @functools.wraps(public)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return public(ops, *args, **kwargs)
+
+    signature = inspect.signature(public)
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values()][1:])  # pyright: ignore
+    return call
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """A differentiable operation. Calling it runs the kernel on NumPy arrays or Arrow columns.
@@ -82,6 +98,10 @@ class Op:
     encode : static parameters (keywords of this function) to :class:`Static`.
     variants : parameter sets that the laws are tested with.
     rowwise : every operand's first letter is the row and rows do not mix.
+    public : how users call the op on NumPy, torch and JAX where that is not operands, then parameters:
+        ``public(ops, ...)``, written once, in which ``ops.<name>`` is this op, or one of `uses`, as a function of the array
+        library at hand.
+    uses : names of the further ops that `public` calls.
     """
 
     name: str
@@ -93,6 +113,8 @@ class Op:
     variants: tuple[dict[str, Any], ...] = ({},)
     rowwise: bool = True
     doc: str = ""
+    public: Callable[..., Any] | None = None
+    uses: tuple[str, ...] = ()
     order: int = 0
     _kernels: dict[Static, Any] = field(default_factory=dict, repr=False)
 
@@ -136,6 +158,13 @@ class Op:
     def __call__(self, *args: Any, out: np.ndarray | None = None, **kwargs: Any) -> Any:
         operands, static = self.split(args, kwargs)
         return self.kernel(static)(*operands, out=out)
+
+    def on(self, function: Callable[[Op], Callable[..., Any]]) -> Callable[..., Any]:
+        """The op as users call it, by the array library whose form of an op is `function(op)`."""
+        if self.public is None:
+            return function(self)
+        ops = {op.name: function(op) for op in (self, *[REGISTRY[name] for name in self.uses])}
+        return bind(self.public, SimpleNamespace(**ops))
 
     @functools.cached_property
     def bwd(self) -> Op | None:

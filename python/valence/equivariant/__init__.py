@@ -1,5 +1,7 @@
 """Irreps, Clebsch-Gordan coefficients and tensor products of features that turn with the frame."""
 
+from valence._op import bind
+from valence.equivariant import products
 from valence.equivariant.coupling import clebsch_gordan, wigner_3j, wigner_d
 from valence.equivariant.descriptor import LAYOUTS, Descriptor, Operand, Product, Segment
 from valence.equivariant.descriptors import (
@@ -11,13 +13,8 @@ from valence.equivariant.descriptors import (
     norm_squared,
 )
 from valence.equivariant.irreps import Irrep, Irreps, ir_mul_to_mul_ir, mul_ir_to_ir_mul
+from valence.equivariant.ops import NUMPY
 from valence.equivariant.paths import tp_num_paths, tp_path_info
-from valence.equivariant.products import (
-    fused_message_passing,
-    fused_sh_tp_simple,
-    tensor_product,
-    tensor_product_simple,
-)
 from valence.equivariant.symmetric import (
     symmetric_contraction,
     symmetric_contraction_from_tables,
@@ -55,3 +52,8 @@ __all__ = [
     "wigner_3j",
     "wigner_d",
 ]
+
+fused_message_passing = bind(products.fused_message_passing, NUMPY)
+fused_sh_tp_simple = bind(products.fused_sh_tp_simple, NUMPY)
+tensor_product = bind(products.tensor_product, NUMPY)
+tensor_product_simple = bind(products.tensor_product_simple, NUMPY)

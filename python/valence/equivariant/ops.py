@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from valence._op import REGISTRY, Index, Op, Real, Static
+from valence.equivariant import products
 from valence.equivariant.paths import tp_num_paths
 from valence.reference import equivariant as reference
 
@@ -12,6 +15,7 @@ __all__ = [
     "FUSED_MESSAGE_PASSING",
     "FUSED_SH_TP_SCATTER",
     "FUSED_SH_TP_SIMPLE",
+    "NUMPY",
     "TENSOR_PRODUCT",
     "TENSOR_PRODUCT_SIMPLE",
 ]
@@ -76,6 +80,7 @@ TENSOR_PRODUCT_SIMPLE = REGISTRY.add(
         inputs={"x": Real("N C M"), "y": Real("N M")},
         outputs={"product": Real("N C M")},
         reference=reference.tensor_product_simple,
+        public=products.tensor_product_simple,
         sample=_simple_sample,
         encode=_simple,
         variants=({"lmax": 2},),
@@ -98,6 +103,7 @@ TENSOR_PRODUCT = REGISTRY.add(
         inputs={"x": Real("N C M1"), "y": Real("N M2"), "weights": Real("P C D")},
         outputs={"product": Real("N D M3")},
         reference=reference.tensor_product,
+        public=products.tensor_product,
         sample=_product_sample,
         encode=_product,
         variants=({"lmax1": 2, "lmax2": 1, "lmax_out": 1},),
@@ -122,6 +128,8 @@ FUSED_SH_TP_SIMPLE = REGISTRY.add(
         inputs={"vectors": Real("E 3"), "node_features": Real("Z C M"), "source_idx": Index("E")},
         outputs={"product": Real("E C M")},
         reference=reference.fused_sh_tp_simple,
+        public=products.fused_sh_tp_simple,
+        uses=("fused_sh_tp_scatter",),
         sample=lambda rng, rows: {k: v for k, v in _edges_sample(rng, rows).items() if k != "target_idx"},
         encode=_simple,
         variants=({"lmax": 2},),
@@ -161,10 +169,25 @@ FUSED_MESSAGE_PASSING = REGISTRY.add(
         },
         outputs={"sums": Real("R D M")},
         reference=reference.fused_message_passing,
+        public=products.fused_message_passing,
         sample=_messages_sample,
         encode=_messages,
         variants=({"n_nodes": _NODES, "lmax": 2},),
         rowwise=False,
         doc="""out[target] += tensor_product(x[source], Y(vectors), weights), the weights applied once a node.""",
     )
+)
+
+#: The ops of this room as functions of NumPy arrays, for the public forms.
+NUMPY = SimpleNamespace(
+    **{
+        op.name: op
+        for op in (
+            TENSOR_PRODUCT_SIMPLE,
+            TENSOR_PRODUCT,
+            FUSED_SH_TP_SIMPLE,
+            FUSED_SH_TP_SCATTER,
+            FUSED_MESSAGE_PASSING,
+        )
+    }
 )

@@ -1,27 +1,26 @@
-"""Tensor products on arrays, the largest degrees read from the shapes."""
+"""Tensor products as users call them on NumPy, torch and JAX: the largest degrees are read from the shapes.
+
+`ops` holds the ops of the array library at hand; see `public` of :class:`valence._op.Op`.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
-
-from valence.equivariant import ops
-
 __all__ = ["fused_message_passing", "fused_sh_tp_simple", "tensor_product", "tensor_product_simple"]
 
 
 def _lmax(name: str, array: Any) -> int:
-    shape = getattr(array, "shape", ())
-    width = shape[-1] if len(shape) else 0
+    shape: list[int] = list(getattr(array, "shape", []))
+    width = shape[-1] if shape else 0
     lmax = math.isqrt(width) - 1
     if width < 1 or (lmax + 1) ** 2 != width:
-        raise ValueError(f"`{name}` must be an array [..., (lmax + 1)^2], got shape {list(shape)}")
+        raise ValueError(f"`{name}` must be an array [..., (lmax + 1)^2], got shape {shape}")
     return lmax
 
 
-def tensor_product_simple(x: Any, y: Any) -> np.ndarray:
+def tensor_product_simple(ops: Any, x: Any, y: Any) -> Any:
     """Product of features with harmonics, every path with weight 1, channels apart.
 
     Parameters
@@ -38,11 +37,11 @@ def tensor_product_simple(x: Any, y: Any) -> np.ndarray:
     """
     lmax = _lmax("x", x)
     if x.ndim == 2:
-        return ops.TENSOR_PRODUCT_SIMPLE(x[:, None], y, lmax=lmax)[:, 0]
-    return ops.TENSOR_PRODUCT_SIMPLE(x, y, lmax=lmax)
+        return ops.tensor_product_simple(x[:, None], y, lmax=lmax)[:, 0]
+    return ops.tensor_product_simple(x, y, lmax=lmax)
 
 
-def tensor_product(x: Any, y: Any, weights: Any, *, lmax_out: int | None = None) -> np.ndarray:
+def tensor_product(ops: Any, x: Any, y: Any, weights: Any, *, lmax_out: int | None = None) -> Any:
     """Weighted product of features with harmonics, out[n,d,k] = sum_p W[p,c,d] C_p[i,j,k] x[n,c,i] y[n,j].
 
     Parameters
@@ -58,12 +57,12 @@ def tensor_product(x: Any, y: Any, weights: Any, *, lmax_out: int | None = None)
     ------
     ValueError, if a shape does not fit; TypeError, if dtypes differ or are no float32 or float64.
     """
-    return ops.TENSOR_PRODUCT(x, y, weights, lmax1=_lmax("x", x), lmax2=_lmax("y", y), lmax_out=lmax_out)
+    return ops.tensor_product(x, y, weights, lmax1=_lmax("x", x), lmax2=_lmax("y", y), lmax_out=lmax_out)
 
 
 def fused_sh_tp_simple(
-    vectors: Any, node_features: Any, source_idx: Any, *, target_idx: Any = None, n_nodes: int | None = None
-) -> np.ndarray:
+    ops: Any, vectors: Any, node_features: Any, source_idx: Any, *, target_idx: Any = None, n_nodes: int | None = None
+) -> Any:
     """`tensor_product_simple` of node_features[source_idx] and the harmonics of the vectors as they are.
 
     Parameters
@@ -81,15 +80,15 @@ def fused_sh_tp_simple(
     lmax, flat = _lmax("node_features", node_features), node_features.ndim == 2
     features = node_features[:, None] if flat else node_features
     if target_idx is None:
-        out = ops.FUSED_SH_TP_SIMPLE(vectors, features, source_idx, lmax=lmax)
+        out = ops.fused_sh_tp_simple(vectors, features, source_idx, lmax=lmax)
     else:
-        out = ops.FUSED_SH_TP_SCATTER(vectors, features, source_idx, target_idx, n_nodes=n_nodes, lmax=lmax)
+        out = ops.fused_sh_tp_scatter(vectors, features, source_idx, target_idx, n_nodes=n_nodes, lmax=lmax)
     return out[:, 0] if flat else out
 
 
 def fused_message_passing(
-    vectors: Any, x: Any, weights: Any, source_idx: Any, target_idx: Any, n_nodes: int
-) -> np.ndarray:
+    ops: Any, vectors: Any, x: Any, weights: Any, source_idx: Any, target_idx: Any, n_nodes: int
+) -> Any:
     """out[target] += tensor_product(x[source], Y(vectors), weights); harmonics of the vectors as they are.
 
     Parameters
@@ -101,4 +100,4 @@ def fused_message_passing(
     -------
     array [n_nodes, C_out, M].
     """
-    return ops.FUSED_MESSAGE_PASSING(vectors, x, weights, source_idx, target_idx, n_nodes=n_nodes, lmax=_lmax("x", x))
+    return ops.fused_message_passing(vectors, x, weights, source_idx, target_idx, n_nodes=n_nodes, lmax=_lmax("x", x))

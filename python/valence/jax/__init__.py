@@ -97,6 +97,7 @@ def _function(op: Op, static: Static) -> Callable[..., Any]:
     return function
 
 
+@functools.cache
 def function(op: Op) -> Callable[..., Any]:
     """The JAX function of `op`: arrays first, then the static parameters, by position or by name."""
 
@@ -113,7 +114,7 @@ def function(op: Op) -> Callable[..., Any]:
 def __getattr__(name: str) -> Callable[..., Any]:
     if name not in REGISTRY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; the ops are {', '.join(REGISTRY)}")
-    return function(REGISTRY[name])
+    return REGISTRY[name].on(function)
 
 
 def __dir__() -> list[str]:

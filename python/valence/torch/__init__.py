@@ -117,8 +117,12 @@ def _register(op: Op) -> Any:
     return registered
 
 
+@functools.cache
 def function(op: Op) -> Callable[..., Any]:
-    """The torch function of `op`: tensors first, then the static parameters, by position or by name."""
+    """The torch function of `op`: tensors first, then the static parameters, by position or by name.
+
+    `valence.torch.<op>` is its public form (see :class:`valence._op.Op`), which is this one unless declared otherwise.
+    """
     eager = None if op.parameters else _eager(op, Static())
     count, custom = len(op.inputs), _register(op)
 
@@ -148,7 +152,7 @@ def function(op: Op) -> Callable[..., Any]:
 def __getattr__(name: str) -> Callable[..., Any]:
     if name not in REGISTRY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; the ops are {', '.join(REGISTRY)}")
-    return function(REGISTRY[name])
+    return REGISTRY[name].on(function)
 
 
 def __dir__() -> list[str]:

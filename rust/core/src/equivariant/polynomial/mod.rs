@@ -10,6 +10,7 @@ mod general;
 mod lanes;
 mod linear;
 mod rows;
+mod symmetric;
 
 use form::{Form, Polynomial};
 use rows::{Mode, Rows};
@@ -23,12 +24,19 @@ pub struct Engines {
     linear: Option<linear::Table>,
     full: Option<full::Table>,
     channels: Option<channels::Table>,
+    symmetric: Option<symmetric::Symmetric>,
 }
 
 impl Engines {
     pub fn choose(form: &Form) -> Self {
         let (linear, full) = (linear::Table::recognize(form), full::Table::recognize(form));
-        Engines { linear, channels: if full.is_some() { None } else { channels::Table::recognize(form) }, full }
+        let symmetric = symmetric::Symmetric::recognize(form);
+        Engines {
+            linear,
+            channels: if full.is_some() { None } else { channels::Table::recognize(form) },
+            full,
+            symmetric,
+        }
     }
 }
 
@@ -129,6 +137,10 @@ pub fn forward<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     let out = call.out(0);
     let plan = Plan::new(count, call, Some(out.len()))?;
     out.fill(T::ZERO);
+    if let Some(engine) = &plan.polynomial.engines.symmetric {
+        engine.forward(&plan.rows, &plan.inputs, out);
+        return Ok(());
+    }
     let mut outs = [const { None }; 4];
     outs[count] = Some(out);
     add(&plan, None, &[], outs);
@@ -139,6 +151,12 @@ pub fn forward<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
 pub fn backward<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     let plan = Plan::new(count, call, None)?;
     let outs = std::array::from_fn(|o| (o < count).then(|| call.out(o)));
+    if let Some(engine) = &plan.polynomial.engines.symmetric {
+        if let [Some(w), Some(x), ..] = zeroed(outs) {
+            engine.backward(&plan.rows, &plan.inputs, call.real(plan.next), w, x);
+        }
+        return Ok(());
+    }
     add(&plan, None, call.real(plan.next), zeroed(outs));
     Ok(())
 }
@@ -149,6 +167,13 @@ pub fn backward_twice<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     let plan = Plan::new(count, call, None)?;
     let mut outs: Outs<T> = zeroed(std::array::from_fn(|o| (o <= count).then(|| call.out(o))));
     let grad = call.real(plan.next);
+    if let Some(engine) = &plan.polynomial.engines.symmetric {
+        let h = [call.real(plan.next + 1), call.real(plan.next + 2)];
+        if let [Some(w), Some(x), Some(out), _] = outs {
+            engine.backward_twice(&plan.rows, &plan.inputs, grad, h, [w, x, out]);
+        }
+        return Ok(());
+    }
     for replaced in 0..count {
         let h = Some((replaced, call.real(plan.next + 1 + replaced)));
         let repeated =

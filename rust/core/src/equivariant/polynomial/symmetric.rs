@@ -1,0 +1,388 @@
+//! The symmetric contraction: polynomials of a channel's own features, with weights that rows share by an index.
+//!
+//!     out[n, o, u] = sum_mono c[o, mono, u] prod_(i in mono) x[n, i, u],   c[o, mono, u] = sum_k U[o, mono, k] w[z_n, k, u]
+//!
+//! (Batatia et al., MACE, NeurIPS 2022, eq. 10.) Rows are grouped by their weight row z; for each group and each block of
+//! channels (SIMD lanes) the weights are folded into c once, and the atoms go through the trie of monomials in tiles
+//! ([`sweep`]), so that a coefficient is read once a tile. The weights' gradient is summed on the coefficients and projected
+//! with U at the end. The second vjp is the first one with dual numbers: its direction is the cotangents of (w, x).
+
+mod fields;
+mod sweep;
+mod trie;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use self::fields::Fields;
+use self::sweep::{Dual, One, Value};
+use self::trie::{DEPTH, Parts, Trie};
+use super::form::Form;
+use super::rows::{Groups, Mode, Rows, for_each_part};
+use crate::basis::lanes::{Job, Lanes, Simd, dispatch};
+
+/// Atoms that share the loads of a coefficient: what the registers hold.
+const TILE: usize = 4;
+const DUAL_TILE: usize = 2;
+
+/// A form recognised: operand 0 (the weights) times operand 1 several times, channel by channel.
+pub struct Symmetric {
+    sizes: [usize; 3],
+    channels: usize,
+    weights: Fields,
+    x: Fields,
+    out: Fields,
+    trie: Trie,
+    folding: Folding,
+}
+
+/// U between weights and coefficients. Couplings that are multiples of each other (most of MACE's are) are one class.
+struct Folding {
+    /// The class and the factor of each weight row.
+    rows: Vec<(usize, f64)>,
+    classes: usize,
+    /// Coefficient n is the sum of parts[ends[n]..ends[n + 1]], each (class, U).
+    ends: Vec<usize>,
+    parts: Vec<(usize, f64)>,
+}
+
+impl Folding {
+    fn new(coefficients: &[Parts], rows: usize) -> Self {
+        let mut columns: Vec<Vec<(usize, f64)>> = vec![Vec::new(); rows];
+        for (n, parts) in coefficients.iter().enumerate() {
+            parts.iter().for_each(|&(k, u)| columns[k].push((n, u)));
+        }
+        let mut classes: Vec<usize> = Vec::new();
+        let found: Vec<(usize, f64)> = (0..rows)
+            .map(|k| {
+                for (class, &first) in classes.iter().enumerate() {
+                    if let Some(factor) = multiple(&columns[k], &columns[first]) {
+                        return (class, factor);
+                    }
+                }
+                classes.push(k);
+                (classes.len() - 1, 1.0)
+            })
+            .collect();
+        let (mut ends, mut list) = (vec![0], Vec::new());
+        for parts in coefficients {
+            list.extend(parts.iter().filter(|(k, _)| classes[found[*k].0] == *k).map(|&(k, u)| (found[k].0, u)));
+            ends.push(list.len());
+        }
+        Folding { rows: found, classes: classes.len(), ends, parts: list }
+    }
+}
+
+/// The factor by which `a` is `b`, to rounding.
+fn multiple(a: &[(usize, f64)], b: &[(usize, f64)]) -> Option<f64> {
+    let factor = a.first().zip(b.first()).map_or(1.0, |(a, b)| a.1 / b.1);
+    let same = |(a, b): (&(usize, f64), &(usize, f64))| a.0 == b.0 && (a.1 - factor * b.1).abs() <= 1e-14 * a.1.abs();
+    (a.len() == b.len() && a.iter().zip(b).all(same)).then_some(factor)
+}
+
+/// Distinct (offset, stride) in order, and their numbers.
+#[derive(Default)]
+struct Numbering(BTreeMap<(usize, usize), usize>);
+
+impl Numbering {
+    fn collect(form: &Form, factor: impl Fn(usize, usize) -> bool) -> Self {
+        let mut found = Numbering::default();
+        for term in &form.terms {
+            for path in term.offsets.chunks_exact(term.factors()) {
+                for f in (0..term.factors()).filter(|&f| factor(f, term.factors())) {
+                    found.0.insert((path[f], term.strides[f][0]), 0);
+                }
+            }
+        }
+        found.0.values_mut().enumerate().for_each(|(n, v)| *v = n);
+        found
+    }
+
+    fn fields(&self, channels: usize, size: usize) -> Option<Fields> {
+        Fields::new(&self.0.keys().copied().collect::<Vec<_>>(), channels, size)
+    }
+}
+
+impl Symmetric {
+    /// None if the form is another kind of polynomial.
+    pub fn recognize(form: &Form) -> Option<Self> {
+        let sizes: [usize; 3] = form.sizes.as_slice().try_into().ok()?;
+        let channels = form.terms.first()?.extents[0];
+        let fits = form.terms.iter().all(|t| {
+            let inner = &t.operands[1..t.factors() - 1];
+            t.extents == [channels, 1, 1, 1]
+                && t.operands[0] == 0
+                && (1..DEPTH - 1).contains(&inner.len())
+                && inner.iter().all(|&o| o == 1)
+        });
+        if !fits || form.terms.iter().all(|t| t.factors() < 4) {
+            return None; // without a square it is a channel-wise product
+        }
+        let weights = Numbering::collect(form, |f, _| f == 0);
+        let x = Numbering::collect(form, |f, count| f > 0 && f + 1 < count);
+        let out = Numbering::collect(form, |f, count| f + 1 == count);
+        let mut outputs = vec![BTreeMap::<Vec<usize>, Parts>::new(); out.0.len()];
+        for term in &form.terms {
+            let last = term.factors() - 1;
+            for (path, c) in term.paths() {
+                let number = |n: &Numbering, f: usize| n.0.get(&(path[f], term.strides[f][0])).copied();
+                let mut monomial = (1..last).map(|f| number(&x, f)).collect::<Option<Vec<_>>>()?;
+                monomial.sort_unstable();
+                let row = number(&weights, 0)?;
+                let parts = outputs.get_mut(number(&out, last)?)?.entry(monomial).or_default();
+                match parts.iter_mut().find(|(k, _)| *k == row) {
+                    Some((_, sum)) => *sum += c,
+                    None => parts.push((row, c)),
+                }
+            }
+        }
+        let (trie, coefficients) = Trie::new(&outputs);
+        Some(Symmetric {
+            sizes,
+            channels,
+            folding: Folding::new(&coefficients, weights.0.len()),
+            weights: weights.fields(channels, sizes[0])?,
+            x: x.fields(channels, sizes[1])?,
+            out: out.fields(channels, sizes[2])?,
+            trie,
+        })
+    }
+
+    pub fn forward<T: Simd>(&self, rows: &Rows, inputs: &[&[T]], out: &mut [T]) {
+        let x = gathered(rows, 1, inputs[1], self.sizes[1]);
+        let operands = Operands { w: [inputs[0], &[]], x: [&x, &[]], grad: &[] };
+        self.scattered(rows, 2, out, |out| self.units(rows, operands, Order::Value, out, &mut [], &mut []));
+    }
+
+    pub fn backward<T: Simd>(&self, rows: &Rows, inputs: &[&[T]], grad: &[T], grad_w: &mut [T], grad_x: &mut [T]) {
+        let x = gathered(rows, 1, inputs[1], self.sizes[1]);
+        let grad = gathered(rows, 2, grad, self.sizes[2]);
+        let operands = Operands { w: [inputs[0], &[]], x: [&x, &[]], grad: &grad };
+        self.scattered(rows, 1, grad_x, |grad_x| self.units(rows, operands, Order::First, &mut [], grad_w, grad_x));
+    }
+
+    /// `h`: the cotangents of (grad_w, grad_x); `outs`: those of w, x and grad.
+    pub fn backward_twice<T: Simd>(&self, rows: &Rows, inputs: &[&[T]], grad: &[T], h: [&[T]; 2], outs: [&mut [T]; 3]) {
+        let x = gathered(rows, 1, inputs[1], self.sizes[1]);
+        let h_x = gathered(rows, 1, h[1], self.sizes[1]);
+        let grad = gathered(rows, 2, grad, self.sizes[2]);
+        let operands = Operands { w: [inputs[0], h[0]], x: [&x, &h_x], grad: &grad };
+        let [w, x, out] = outs;
+        self.scattered(rows, 1, x, |x| {
+            self.scattered(rows, 2, out, |out| self.units(rows, operands, Order::Second, out, w, x));
+        });
+    }
+
+    /// Runs `job` with one row of operand `o` for each row of the call, then adds those to `out` as their mode has it.
+    fn scattered<T: Simd>(&self, rows: &Rows, o: usize, out: &mut [T], job: impl FnOnce(&mut [T])) {
+        if matches!(rows.modes[o], Mode::Own) {
+            return job(out);
+        }
+        let size = self.sizes[o];
+        let mut all = vec![T::ZERO; rows.count * size];
+        job(&mut all);
+        for (e, row) in all.chunks_exact(size).enumerate() {
+            let out = &mut out[rows.modes[o].row(e) * size..][..size];
+            out.iter_mut().zip(row).for_each(|(o, r)| *o += *r);
+        }
+    }
+
+    /// `out` and `grad_x` have a row for each row of the call, or are empty where the order does not ask for them.
+    fn units<T: Simd>(
+        &self,
+        rows: &Rows,
+        operands: Operands<T>,
+        order: Order,
+        out: &mut [T],
+        grad_w: &mut [T],
+        grad_x: &mut [T],
+    ) {
+        let height = operands.w[0].len() / self.sizes[0];
+        let index: Cow<[i32]> = match rows.modes[0] {
+            Mode::Indexed(index) => Cow::Borrowed(index),
+            Mode::Shared => Cow::Owned(vec![0; rows.count]),
+            Mode::Own => Cow::Owned((0..rows.count as i32).collect()),
+        };
+        let groups = Groups::new(&index, height);
+        let parts: Vec<(usize, T)> = self.folding.parts.iter().map(|&(class, u)| (class, T::of(u))).collect();
+        // A fixed rule, so that sums over atoms have one order for any number of threads.
+        let most = rows.count.div_ceil(16).clamp(32, 256).next_multiple_of(TILE);
+        let mut outs: Vec<Option<&mut [T]>> = out.chunks_exact_mut(self.sizes[2]).map(Some).collect();
+        let mut grads: Vec<Option<&mut [T]>> = grad_x.chunks_exact_mut(self.sizes[1]).map(Some).collect();
+        let mut units = Vec::new();
+        for z in 0..height {
+            for rows in groups.rows(z).chunks(most) {
+                let outs = rows.iter().filter_map(|&e| outs.get_mut(e as usize)?.take()).collect();
+                let grads = rows.iter().filter_map(|&e| grads.get_mut(e as usize)?.take()).collect();
+                units.push(Unit { table: self, parts: &parts, operands, order, z, rows, outs, grads });
+            }
+        }
+        let cost = self.trie.coefficients() * self.channels / if T::IS_SINGLE { 16 } else { 8 };
+        let done = for_each_part(rows.count * cost, units, |unit| {
+            let mut sum = vec![T::ZERO; if order == Order::Value { 0 } else { self.sizes[0] }];
+            let z = unit.z;
+            dispatch(Sweep { unit, grad_w: &mut sum });
+            (z, sum)
+        });
+        for (z, sum) in done {
+            grad_w.iter_mut().skip(z * self.sizes[0]).zip(sum).for_each(|(g, s)| *g += s);
+        }
+    }
+}
+
+/// `data` with one row for each row of the call.
+fn gathered<'a, T: Simd>(rows: &Rows, o: usize, data: &'a [T], size: usize) -> Cow<'a, [T]> {
+    if matches!(rows.modes[o], Mode::Own) {
+        return Cow::Borrowed(data);
+    }
+    let mut all = Vec::with_capacity(rows.count * size);
+    (0..rows.count).for_each(|e| all.extend_from_slice(&data[rows.modes[o].row(e) * size..][..size]));
+    Cow::Owned(all)
+}
+
+/// Values, and (for the second vjp) the direction in which they are derived.
+#[derive(Clone, Copy)]
+struct Operands<'a, T> {
+    w: [&'a [T]; 2],
+    x: [&'a [T]; 2],
+    grad: &'a [T],
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Order {
+    Value,
+    First,
+    Second,
+}
+
+/// Atoms that share a weight row: what one thread does at a time.
+struct Unit<'a, T> {
+    table: &'a Symmetric,
+    parts: &'a [(usize, T)],
+    operands: Operands<'a, T>,
+    order: Order,
+    z: usize,
+    rows: &'a [u32],
+    /// The rows of the results, in the order of `rows`, or none.
+    outs: Vec<&'a mut [T]>,
+    grads: Vec<&'a mut [T]>,
+}
+
+struct Sweep<'a, T> {
+    unit: Unit<'a, T>,
+    grad_w: &'a mut [T],
+}
+
+impl<T: Simd> Job<T> for Sweep<'_, T> {
+    #[inline(always)]
+    fn run<L: Lanes<T = T>>(self) {
+        match self.unit.order {
+            Order::Value => self.values::<L>(),
+            Order::First => self.gradients::<One<L>, TILE>(),
+            Order::Second => self.gradients::<Dual<L>, DUAL_TILE>(),
+        }
+    }
+}
+
+impl<T: Simd> Sweep<'_, T> {
+    #[inline(always)]
+    fn values<L: Lanes<T = T>>(mut self) {
+        let table = self.unit.table;
+        let (s, step) = (L::N, TILE * L::N);
+        let mut c = vec![T::ZERO; table.trie.coefficients() * s];
+        let mut x = vec![T::ZERO; table.x.count * step];
+        let mut out = vec![T::ZERO; table.out.count * step];
+        for u in (0..table.channels).step_by(L::N) {
+            self.fold::<One<L>>(u, &mut c);
+            for (tile, outs) in self.unit.rows.chunks(TILE).zip(self.unit.outs.chunks_mut(TILE)) {
+                for (a, &e) in tile.iter().enumerate() {
+                    let row = &self.unit.operands.x[0][e as usize * table.sizes[1]..][..table.sizes[1]];
+                    table.x.load::<L>(row, u, &mut x[a * s..], step);
+                }
+                sweep::forward::<One<L>, TILE>(&table.trie, &c, &x, &mut out);
+                for (a, row) in outs.iter_mut().enumerate() {
+                    table.out.store::<L>(row, u, &out[a * s..], step);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn gradients<V: Value<L: Lanes<T = T>>, const A: usize>(mut self) {
+        let (table, operands) = (self.unit.table, self.unit.operands);
+        let (n, s, step) = (V::L::N, V::SIZE, A * V::SIZE);
+        // Of a dual number the derivative is asked for: the last part.
+        let (parts, last) = (s / n, s - n);
+        let mut c = vec![T::ZERO; table.trie.coefficients() * s];
+        let mut g = vec![T::ZERO; table.trie.coefficients() * s];
+        let mut x = vec![T::ZERO; table.x.count * 2 * step];
+        let mut out = vec![T::ZERO; table.out.count * 2 * step];
+        for u in (0..table.channels).step_by(n) {
+            self.fold::<V>(u, &mut c);
+            g.fill(T::ZERO);
+            for (place, tile) in self.unit.rows.chunks(A).enumerate() {
+                x.fill(T::ZERO);
+                out.fill(T::ZERO);
+                for (a, &e) in tile.iter().enumerate() {
+                    for (part, x_e) in operands.x.iter().enumerate().take(parts) {
+                        let row = &x_e[e as usize * table.sizes[1]..][..table.sizes[1]];
+                        table.x.load::<V::L>(row, u, &mut x[a * s + part * n..], 2 * step);
+                    }
+                    let row = &operands.grad[e as usize * table.sizes[2]..][..table.sizes[2]];
+                    table.out.load::<V::L>(row, u, &mut out[a * s..], 2 * step);
+                }
+                sweep::backward::<V, A>(&table.trie, &c, &mut x, &mut out, &mut g);
+                for a in 0..tile.len() {
+                    let at = step + a * s + last;
+                    table.x.store::<V::L>(self.unit.grads[place * A + a], u, &x[at..], 2 * step);
+                    if let Some(row) = self.unit.outs.get_mut(place * A + a) {
+                        table.out.store::<V::L>(row, u, &out[at..], 2 * step);
+                    }
+                }
+            }
+            self.project::<V>(u, &g);
+        }
+    }
+
+    /// c[n] = sum_k U[n, k] w[z, k, u..].
+    #[inline(always)]
+    fn fold<V: Value<L: Lanes<T = T>>>(&self, u: usize, c: &mut [T]) {
+        let (table, n, s) = (self.unit.table, V::L::N, V::SIZE);
+        let mut w = vec![T::ZERO; table.weights.count * s];
+        let mut classes = vec![T::ZERO; table.folding.classes * s];
+        for (part, all) in self.unit.operands.w.iter().enumerate().take(s / n) {
+            let row = &all[self.unit.z * table.sizes[0]..][..table.sizes[0]];
+            table.weights.load::<V::L>(row, u, &mut w[part * n..], s);
+        }
+        for (&(class, factor), w) in table.folding.rows.iter().zip(w.chunks_exact(s)) {
+            let sum = &mut classes[class * s..][..s];
+            V::load(w).scaled_add(T::of(factor), V::load(sum)).store(sum);
+        }
+        for (c, range) in c.chunks_exact_mut(s).zip(table.folding.ends.windows(2)) {
+            let mut sum = V::zero();
+            for &(class, u) in &self.unit.parts[range[0]..range[1]] {
+                sum = V::load(&classes[class * s..]).scaled_add(u, sum);
+            }
+            sum.store(c);
+        }
+    }
+
+    /// grad_w[k, u..] = sum_n U[n, k] g[n], of the last part of g.
+    #[inline(always)]
+    fn project<V: Value<L: Lanes<T = T>>>(&mut self, u: usize, g: &[T]) {
+        let (table, n, s) = (self.unit.table, V::L::N, V::SIZE);
+        let mut w = vec![T::ZERO; table.weights.count * n];
+        let mut classes = vec![T::ZERO; table.folding.classes * n];
+        for (g, range) in g.chunks_exact(s).zip(table.folding.ends.windows(2)) {
+            let g = V::L::load(&g[s - n..]);
+            for &(class, u) in &self.unit.parts[range[0]..range[1]] {
+                let sum = &mut classes[class * n..][..n];
+                V::L::splat(u).fma(g, V::L::load(sum)).store(sum);
+            }
+        }
+        for (&(class, factor), w) in table.folding.rows.iter().zip(w.chunks_exact_mut(n)) {
+            (V::L::load(&classes[class * n..]) * V::L::of(factor)).store(w);
+        }
+        table.weights.store::<V::L>(self.grad_w, u, &w, n);
+    }
+}

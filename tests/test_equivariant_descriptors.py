@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import valence as vl
 from valence import equivariant as eq
 from valence._op import REGISTRY
 from valence.equivariant import polynomial
@@ -134,13 +133,7 @@ def test_products_turn_with_the_frame(layout, rng):
     )
     q, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     for rotation in (q * np.sign(np.linalg.det(q)), -np.eye(3) @ q):
-        turns = []
-        for operand in (*descriptor.inputs[1:], descriptor.output):
-            turn = np.zeros((operand.size, operand.size))
-            for (mul, ir), segment in zip(operand.irreps, operand.segments):
-                for u in range(mul):
-                    turn[np.ix_(segment.places[u], segment.places[u])] = vl.wigner_d(ir.l, rotation, parity=ir.p)
-            turns.append(turn)
+        turns = [o.irreps.rotation_matrix(rotation, layout=layout) for o in (*descriptor.inputs[1:], descriptor.output)]
         w, x, y = (rng.normal(size=(n, o.size)) for n, o in zip((1, 4, 4), descriptor.inputs))
         turned = descriptor(w, x @ turns[0].T, y @ turns[1].T)
         np.testing.assert_allclose(turned, descriptor(w, x, y) @ turns[2].T, atol=1e-12)

@@ -98,6 +98,31 @@ class Irreps:
         ends = np.cumsum([0] + [mul * ir.dim for mul, ir in self.terms]).tolist()
         return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
+    def rotation_matrix(self, rotation: np.ndarray, *, layout: str = "mul_ir") -> np.ndarray:
+        """How a feature vector of these irreps turns with the frame: features(R v) = features(v) @ matrix.T.
+
+        Parameters
+        ----------
+        rotation : array [3, 3], orthogonal; one with determinant -1 needs a group with parity.
+        layout : "mul_ir" or "ir_mul".
+
+        Returns
+        -------
+        array [dim, dim], float64, orthogonal and block-diagonal.
+
+        >>> Irreps("1o").rotation_matrix(np.diag([1.0, -1.0, -1.0])).diagonal()
+        array([ 1., -1., -1.])
+        """
+        from valence.equivariant.coupling import wigner_d
+
+        if layout not in ("mul_ir", "ir_mul"):
+            raise ValueError(f"`layout` must be one of mul_ir, ir_mul, got {layout!r}")
+        found = np.zeros((self.dim, self.dim))
+        for (mul, ir), place in zip(self, self.slices):
+            turn, same = wigner_d(ir.l, rotation, parity=ir.p or None), np.eye(mul)
+            found[place, place] = np.kron(same, turn) if layout == "mul_ir" else np.kron(turn, same)
+        return found
+
     def _new(self, terms: Iterable[tuple[int, Irrep]]) -> Irreps:
         return Irreps(list(terms), self.group)
 

@@ -3,20 +3,20 @@
 //!     out[n, o, u] = sum_mono c[o, mono, u] prod_(i in mono) x[n, i, u],   c[o, mono, u] = sum_k U[o, mono, k] w[z_n, k, u]
 //!
 //! (Batatia et al., MACE, NeurIPS 2022, eq. 10.) Rows are grouped by their weight row z; for each group and each block of
-//! channels (SIMD lanes) the weights are folded into c once, and the atoms go through the trie of monomials in tiles
+//! channels (SIMD lanes) the weights are folded into c once, and the atoms go through the monomials in tiles
 //! ([`sweep`]), so that a coefficient is read once a tile. The weights' gradient is summed on the coefficients and projected
 //! with U at the end. The second vjp is the first one with dual numbers: its direction is the cotangents of (w, x).
 
+mod factored;
 mod fields;
 mod sweep;
-mod trie;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use self::factored::{DEGREE, Factored, Monomials, Parts};
 use self::fields::Fields;
 use self::sweep::{Dual, One, Value};
-use self::trie::{DEPTH, Parts, Trie};
 use super::form::Form;
 use super::rows::{Groups, Mode, Rows, for_each_part};
 use crate::basis::lanes::{Job, Lanes, Simd, dispatch};
@@ -32,7 +32,7 @@ pub struct Symmetric {
     weights: Fields,
     x: Fields,
     out: Fields,
-    trie: Trie,
+    terms: Factored,
     folding: Folding,
 }
 
@@ -112,7 +112,7 @@ impl Symmetric {
             let inner = &t.operands[1..t.factors() - 1];
             t.extents == [channels, 1, 1, 1]
                 && t.operands[0] == 0
-                && (1..DEPTH - 1).contains(&inner.len())
+                && (1..=DEGREE).contains(&inner.len())
                 && inner.iter().all(|&o| o == 1)
         });
         if !fits || form.terms.iter().all(|t| t.factors() < 4) {
@@ -121,7 +121,7 @@ impl Symmetric {
         let weights = Numbering::collect(form, |f, _| f == 0);
         let x = Numbering::collect(form, |f, count| f > 0 && f + 1 < count);
         let out = Numbering::collect(form, |f, count| f + 1 == count);
-        let mut outputs = vec![BTreeMap::<Vec<usize>, Parts>::new(); out.0.len()];
+        let mut outputs = vec![Monomials::new(); out.0.len()];
         for term in &form.terms {
             let last = term.factors() - 1;
             for (path, c) in term.paths() {
@@ -136,7 +136,7 @@ impl Symmetric {
                 }
             }
         }
-        let (trie, coefficients) = Trie::new(&outputs);
+        let (terms, coefficients) = Factored::new(&outputs, x.0.len());
         Some(Symmetric {
             sizes,
             channels,
@@ -144,7 +144,7 @@ impl Symmetric {
             weights: weights.fields(channels, sizes[0])?,
             x: x.fields(channels, sizes[1])?,
             out: out.fields(channels, sizes[2])?,
-            trie,
+            terms,
         })
     }
 
@@ -217,7 +217,7 @@ impl Symmetric {
                 units.push(Unit { table: self, parts: &parts, operands, order, z, rows, outs, grads });
             }
         }
-        let cost = self.trie.coefficients() * self.channels / if T::IS_SINGLE { 16 } else { 8 };
+        let cost = self.terms.coefficients() * self.channels / if T::IS_SINGLE { 16 } else { 8 };
         let done = for_each_part(rows.count * cost, units, |unit| {
             let mut sum = vec![T::ZERO; if order == Order::Value { 0 } else { self.sizes[0] }];
             let z = unit.z;
@@ -289,8 +289,8 @@ impl<T: Simd> Sweep<'_, T> {
     fn values<L: Lanes<T = T>>(mut self) {
         let table = self.unit.table;
         let (s, step) = (L::N, TILE * L::N);
-        let mut c = vec![T::ZERO; table.trie.coefficients() * s];
-        let mut x = vec![T::ZERO; table.x.count * step];
+        let mut c = vec![T::ZERO; table.terms.coefficients() * s];
+        let mut x = vec![T::ZERO; (table.x.count + table.terms.products.len()) * step];
         let mut out = vec![T::ZERO; table.out.count * step];
         for u in (0..table.channels).step_by(L::N) {
             self.fold::<One<L>>(u, &mut c);
@@ -299,7 +299,7 @@ impl<T: Simd> Sweep<'_, T> {
                     let row = &self.unit.operands.x[0][e as usize * table.sizes[1]..][..table.sizes[1]];
                     table.x.load::<L>(row, u, &mut x[a * s..], step);
                 }
-                sweep::forward::<One<L>, TILE>(&table.trie, &c, &x, &mut out);
+                sweep::forward::<One<L>, TILE>(&table.terms, &c, &mut x, &mut out);
                 for (a, row) in outs.iter_mut().enumerate() {
                     table.out.store::<L>(row, u, &out[a * s..], step);
                 }
@@ -313,9 +313,9 @@ impl<T: Simd> Sweep<'_, T> {
         let (n, s, step) = (V::L::N, V::SIZE, A * V::SIZE);
         // Of a dual number the derivative is asked for: the last part.
         let (parts, last) = (s / n, s - n);
-        let mut c = vec![T::ZERO; table.trie.coefficients() * s];
-        let mut g = vec![T::ZERO; table.trie.coefficients() * s];
-        let mut x = vec![T::ZERO; table.x.count * 2 * step];
+        let mut c = vec![T::ZERO; table.terms.coefficients() * s];
+        let mut g = vec![T::ZERO; table.terms.coefficients() * s];
+        let mut x = vec![T::ZERO; (table.x.count + table.terms.products.len()) * 2 * step];
         let mut out = vec![T::ZERO; table.out.count * 2 * step];
         for u in (0..table.channels).step_by(n) {
             self.fold::<V>(u, &mut c);
@@ -331,7 +331,7 @@ impl<T: Simd> Sweep<'_, T> {
                     let row = &operands.grad[e as usize * table.sizes[2]..][..table.sizes[2]];
                     table.out.load::<V::L>(row, u, &mut out[a * s..], 2 * step);
                 }
-                sweep::backward::<V, A>(&table.trie, &c, &mut x, &mut out, &mut g);
+                sweep::backward::<V, A>(&table.terms, &c, &mut x, &mut out, &mut g);
                 for a in 0..tile.len() {
                     let at = step + a * s + last;
                     table.x.store::<V::L>(self.unit.grads[place * A + a], u, &x[at..], 2 * step);

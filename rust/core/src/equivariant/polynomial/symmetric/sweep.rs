@@ -1,20 +1,22 @@
-//! The inner loops: a tile of atoms through the trie, channels in SIMD lanes.
+//! The inner loops: a tile of atoms through the factored polynomial, channels in SIMD lanes.
 //!
-//! A node's value is what its product is multiplied with, V = own + sum_leaves c_k x_k + sum_children x_j V_j; the output is
-//! that of the tree's root. Its product times the output's cotangent is t (t = grad_out at the root, t_j = t x_j below), and
-//! in one pass through the tree
+//! A node is p V with V = own + sum_k c_k q_k. With t = grad_out p, in one pass over its leaves
 //!
-//!     grad x_k += t c_k,  grad c_k += t x_k  (leaves);   grad x_j += t V_j  (children);   grad own += t.
+//!     V += c_k q_k,   grad q_k += t c_k,   grad c_k += t q_k,   and then grad p += grad_out V,
 //!
-//! So a coefficient costs one multiply-add forward and three backward, and nothing is kept a monomial.
+//! so a coefficient costs one multiply-add forward and three backward, and no monomial is kept.
 
-use super::trie::{DEPTH, NONE, Trie};
+// Loops in place of closures: a closure that is not inlined has not the features of its caller, and each of its operations
+// is then a call.
+
+use super::factored::{Factored, NONE};
 use crate::basis::lanes::Lanes;
 
 /// A number in every lane, alone or with its derivative along one direction.
 pub trait Value: Copy {
     type L: Lanes;
     const SIZE: usize;
+    const DUAL: bool = false;
     fn zero() -> Self;
     fn load(x: &[<Self::L as Lanes>::T]) -> Self;
     fn store(self, out: &mut [<Self::L as Lanes>::T]);
@@ -68,6 +70,7 @@ pub struct Dual<L>(L, L);
 impl<L: Lanes> Value for Dual<L> {
     type L = L;
     const SIZE: usize = 2 * L::N;
+    const DUAL: bool = true;
     #[inline(always)]
     fn zero() -> Self {
         Dual(L::zero(), L::zero())
@@ -104,7 +107,11 @@ type Number<V> = <<V as Value>::L as Lanes>::T;
 #[inline(always)]
 fn tile<V: Value, const A: usize>(x: &[Number<V>]) -> [V; A] {
     let x = &x[..A * V::SIZE];
-    std::array::from_fn(|a| V::load(&x[a * V::SIZE..]))
+    let mut values = [V::zero(); A];
+    for a in 0..A {
+        values[a] = V::load(&x[a * V::SIZE..]);
+    }
+    values
 }
 
 #[inline(always)]
@@ -115,87 +122,129 @@ fn store_tile<V: Value, const A: usize>(values: &[V; A], out: &mut [Number<V>]) 
     }
 }
 
-/// out[o, a] for the atoms a of a tile. c: [coefficients]; x: [components, A]; out: [outputs, A], each a `Value`.
+/// out[o, a] for the atoms a of a tile. c: [coefficients]; q: [products, A], the components filled in; out: [outputs, A], each
+/// a `Value`.
 #[inline(always)]
-pub fn forward<V: Value, const A: usize>(trie: &Trie, c: &[Number<V>], x: &[Number<V>], out: &mut [Number<V>]) {
+pub fn forward<V: Value, const A: usize>(
+    terms: &Factored,
+    c: &[Number<V>],
+    q: &mut [Number<V>],
+    out: &mut [Number<V>],
+) {
     let (s, step) = (V::SIZE, A * V::SIZE);
-    let mut v = [[V::zero(); A]; DEPTH];
-    let mut path = [0; DEPTH];
-    for node in &trie.nodes {
-        let d = node.depth % DEPTH;
-        path[d] = node.x;
-        let mut sum = if node.own == NONE { [V::zero(); A] } else { [V::load(&c[node.own * s..]); A] };
-        let cs = c[node.first * s..node.last * s].chunks_exact(s);
-        for (&k, c) in trie.leaves[node.first..node.last].iter().zip(cs) {
-            let (c, x) = (V::load(c), &x[k * step..][..step]);
-            for a in 0..A {
-                sum[a] = c.fma(V::load(&x[a * s..]), sum[a]);
+    multiply::<V, A>(terms, q, step);
+    for (out, range) in out.chunks_exact_mut(step).zip(terms.ends.windows(2)) {
+        let mut total = [V::zero(); A];
+        for node in &terms.nodes[range[0]..range[1]] {
+            let mut sum = if node.own == NONE { [V::zero(); A] } else { [V::load(&c[node.own * s..]); A] };
+            let cs = c[node.first * s..node.last * s].chunks_exact(s);
+            for (&k, c) in terms.leaves[node.first..node.last].iter().zip(cs) {
+                let (c, q) = (V::load(c), &q[k * step..][..step]);
+                for a in 0..A {
+                    sum[a] = c.fma(V::load(&q[a * s..]), sum[a]);
+                }
+            }
+            if node.product == NONE {
+                for a in 0..A {
+                    total[a] = total[a].add(sum[a]);
+                }
+            } else {
+                let q = &q[node.product * step..][..step];
+                for a in 0..A {
+                    total[a] = sum[a].fma(V::load(&q[a * s..]), total[a]);
+                }
             }
         }
-        v[d] = sum;
-        for k in (node.stop..=d).rev() {
-            let x: [V; A] = tile(&x[path[k] * step..]);
-            for a in 0..A {
-                v[k - 1][a] = x[a].fma(v[k][a], v[k - 1][a]);
-            }
-        }
-        if node.closes {
-            store_tile(&v[0], &mut out[path[0] * step..]);
+        store_tile(&total, out);
+    }
+}
+
+/// The products that are not components; `stride` from one to the next.
+#[inline(always)]
+fn multiply<V: Value, const A: usize>(terms: &Factored, q: &mut [Number<V>], stride: usize) {
+    let (s, step) = (V::SIZE, A * V::SIZE);
+    let first = q.len() / stride - terms.products.len();
+    for (n, &(p, i)) in terms.products.iter().enumerate() {
+        let (made, to) = q.split_at_mut((first + n) * stride);
+        let (p, i, to) = (&made[p * stride..][..step], &made[i * stride..][..step], &mut to[..step]);
+        for a in 0..A {
+            V::load(&p[a * s..]).mul(V::load(&i[a * s..])).store(&mut to[a * s..]);
         }
     }
 }
 
-/// Values and gradients. x: [components, 2, A], values then (added to) gradients; out: [outputs, 2, A], cotangents then
-/// values; g: [coefficients], added to.
+/// Values and gradients. q: [products, 2, A], values (the components filled in), then gradients (zero before); out:
+/// [outputs, 2, A], cotangents, then values, which only dual numbers make; g: [coefficients], added to.
 #[inline(always)]
 pub fn backward<V: Value, const A: usize>(
-    trie: &Trie,
+    terms: &Factored,
     c: &[Number<V>],
-    x: &mut [Number<V>],
+    q: &mut [Number<V>],
     out: &mut [Number<V>],
     g: &mut [Number<V>],
 ) {
     let (s, step) = (V::SIZE, A * V::SIZE);
-    let mut v = [[V::zero(); A]; DEPTH];
-    let mut t = [[V::zero(); A]; DEPTH];
-    let mut path = [0; DEPTH];
-    for node in &trie.nodes {
-        let d = node.depth % DEPTH;
-        path[d] = node.x;
-        let mut here: [V; A] = tile(if d == 0 { &out[2 * node.x * step..] } else { &x[2 * node.x * step..] });
-        if d > 0 {
-            here = std::array::from_fn(|a| here[a].mul(t[d - 1][a]));
-        }
-        let mut sum = [V::zero(); A];
-        if node.own != NONE {
-            sum = [V::load(&c[node.own * s..]); A];
-            let g = &mut g[node.own * s..][..s];
-            here.iter().fold(V::load(g), |g, t| g.add(*t)).store(g);
-        }
-        let cs = c[node.first * s..node.last * s].chunks_exact(s);
-        let gs = g[node.first * s..node.last * s].chunks_exact_mut(s);
-        for ((&k, c), g) in trie.leaves[node.first..node.last].iter().zip(cs).zip(gs) {
-            let (c, mut all) = (V::load(c), V::load(g));
-            let (x, grad) = x[2 * k * step..][..2 * step].split_at_mut(step);
-            for a in 0..A {
-                let (x, grad) = (V::load(&x[a * s..]), &mut grad[a * s..]);
-                sum[a] = c.fma(x, sum[a]);
-                all = here[a].fma(x, all);
-                c.fma(here[a], V::load(grad)).store(grad);
+    multiply::<V, A>(terms, q, 2 * step);
+    for (out, range) in out.chunks_exact_mut(2 * step).zip(terms.ends.windows(2)) {
+        let grad: [V; A] = tile(out);
+        let mut total = [V::zero(); A];
+        for node in &terms.nodes[range[0]..range[1]] {
+            let mut t = grad;
+            if node.product != NONE {
+                let q = &q[2 * node.product * step..][..step];
+                for a in 0..A {
+                    t[a] = grad[a].mul(V::load(&q[a * s..]));
+                }
             }
-            all.store(g);
-        }
-        (v[d], t[d]) = (sum, here);
-        for k in (node.stop..=d).rev() {
-            let (x, grad) = x[2 * path[k] * step..][..2 * step].split_at_mut(step);
-            for a in 0..A {
-                let (x, grad) = (V::load(&x[a * s..]), &mut grad[a * s..]);
-                t[k - 1][a].fma(v[k][a], V::load(grad)).store(grad);
-                v[k - 1][a] = x.fma(v[k][a], v[k - 1][a]);
+            let mut sum = [V::zero(); A];
+            if node.own != NONE {
+                sum = [V::load(&c[node.own * s..]); A];
+                let g = &mut g[node.own * s..][..s];
+                let mut all = V::load(g);
+                for t in t {
+                    all = all.add(t);
+                }
+                all.store(g);
+            }
+            let cs = c[node.first * s..node.last * s].chunks_exact(s);
+            let gs = g[node.first * s..node.last * s].chunks_exact_mut(s);
+            for ((&k, c), g) in terms.leaves[node.first..node.last].iter().zip(cs).zip(gs) {
+                let (c, mut all) = (V::load(c), V::load(g));
+                let (q, grad) = q[2 * k * step..][..2 * step].split_at_mut(step);
+                for a in 0..A {
+                    let (q, grad) = (V::load(&q[a * s..]), &mut grad[a * s..]);
+                    sum[a] = c.fma(q, sum[a]);
+                    all = t[a].fma(q, all);
+                    c.fma(t[a], V::load(grad)).store(grad);
+                }
+                all.store(g);
+            }
+            if node.product != NONE {
+                let (q, to) = q[2 * node.product * step..][..2 * step].split_at_mut(step);
+                for a in 0..A {
+                    grad[a].fma(sum[a], V::load(&to[a * s..])).store(&mut to[a * s..]);
+                    if V::DUAL {
+                        total[a] = sum[a].fma(V::load(&q[a * s..]), total[a]);
+                    }
+                }
+            } else if V::DUAL {
+                for a in 0..A {
+                    total[a] = total[a].add(sum[a]);
+                }
             }
         }
-        if node.closes {
-            store_tile(&v[0], &mut out[(2 * path[0] + 1) * step..]);
+        store_tile(&total, &mut out[step..]);
+    }
+    let first = q.len() / (2 * step) - terms.products.len();
+    for (n, &(p, i)) in terms.products.iter().enumerate().rev() {
+        let (made, from) = q.split_at_mut(2 * (first + n) * step);
+        let from: [V; A] = tile(&from[step..]);
+        for (to, other) in [(p, i), (i, p)] {
+            for a in 0..A {
+                let other = V::load(&made[2 * other * step + a * s..][..s]);
+                let to = &mut made[(2 * to + 1) * step + a * s..][..s];
+                from[a].fma(other, V::load(to)).store(to);
+            }
         }
     }
 }

@@ -306,23 +306,48 @@ def _check(product: Product, operands: Sequence[Operand]) -> None:
         _extents(product, operands, row, coefficients)
 
 
+def _add_scalar_paths(product: Product, operands: Sequence[Operand], groups: dict[tuple, tuple[list, list]]) -> None:
+    """The paths of a product whose coefficients are numbers; those of equal shapes and strides at once."""
+    letters, _ = product.letters
+    modes = list(dict.fromkeys("".join(letters)))
+    kinds, places = [], []
+    for f, o in enumerate(product.operands):
+        known: dict[tuple, int] = {}
+        kind = [known.setdefault((s.shape, s.strides), len(known)) for s in operands[o].segments]
+        kinds.append(np.array(kind, np.int64)[product.segments[:, f]])
+        places.append(np.array([s.offset for s in operands[o].segments], np.int64)[product.segments[:, f]])
+    offsets, values = np.stack(places, axis=1), np.asarray(product.coefficients, np.float64)
+    _, first, inverse = np.unique(np.stack(kinds, axis=1), axis=0, return_index=True, return_inverse=True)
+    for n in np.argsort(first):
+        row = product.segments[first[n]]
+        sizes = _extents(product, operands, row, values[first[n]])
+        extents = tuple(sizes[m] for m in modes)
+        blocks = [operands[o].segments[s] for o, s in zip(product.operands, row.tolist())]
+        strides = tuple(tuple(dict(zip(text, b.strides)).get(m, 0) for m in modes) for text, b in zip(letters, blocks))
+        if 0 not in extents:
+            found = groups.setdefault((product.operands, extents, strides), ([], []))
+            found[0].append(offsets[inverse.reshape(-1) == n])
+            found[1].append(values[inverse.reshape(-1) == n])
+
+
 def _flatten(products: Sequence[Product], operands: Sequence[Operand]) -> Iterator[Term]:
     groups: dict[tuple, tuple[list, list]] = {}
     for product in products:
         letters, extra = product.letters
+        if not extra:
+            _add_scalar_paths(product, operands, groups)
+            continue
         modes = [m for m in dict.fromkeys("".join(letters)) if m not in extra]
         for row, coefficients in zip(product.segments, product.coefficients):
             sizes = _extents(product, operands, row, coefficients)
             blocks = [operands[o].segments[s] for o, s in zip(product.operands, row.tolist())]
             steps = [dict(zip(text, block.strides)) for text, block in zip(letters, blocks)]
             values = np.asarray(coefficients, np.float64)
-            at = np.nonzero(np.abs(values) > 1e-10) if extra else ((),)
+            at = np.nonzero(np.abs(values) > 1e-10)
+            none = np.zeros(len(at[0]), int)
             offsets = np.stack(
                 [
-                    b.offset
-                    + sum((at[n] * s.get(letter, 0) for n, letter in enumerate(extra)), np.zeros(len(at[0]), int))
-                    if extra
-                    else np.array([b.offset])
+                    b.offset + sum((at[n] * s.get(letter, 0) for n, letter in enumerate(extra)), none)
                     for b, s in zip(blocks, steps)
                 ],
                 axis=1,
@@ -333,7 +358,7 @@ def _flatten(products: Sequence[Product], operands: Sequence[Operand]) -> Iterat
             strides = tuple(tuple(s.get(m, 0) for m in modes) for s in steps)
             found = groups.setdefault((product.operands, extents, strides), ([], []))
             found[0].append(offsets)
-            found[1].append(values[at] if extra else values.reshape(1))
+            found[1].append(values[at])
     for (ids, extents, strides), (offsets, values) in groups.items():
         flat, factors = np.concatenate(offsets), np.concatenate(values)
         merged, inverse = np.unique(flat[:, ::-1], axis=0, return_inverse=True)  # sorted by the output's place first

@@ -179,6 +179,26 @@ def test_the_kernel_gives_the_definition_for_many_channels_and_layouts(dtype, to
             np.testing.assert_allclose(found, plain, atol=tolerance * np.abs(plain).max())
 
 
+def test_bits_do_not_depend_on_the_number_of_threads(rng):
+    made = symmetric_contraction("16x0e + 16x1o + 16x2e", "16x0e + 16x1o", 3)
+    w, x = (rng.normal(size=(n, o.size)).astype(np.float32) for n, o in zip((3, 300), made.inputs))
+    z, none = rng.integers(0, 3, 300).astype(np.int32), np.zeros(0, np.int32)
+    go = rng.normal(size=(300, made.output.size)).astype(np.float32)
+    access, _ = plan(made, [w.shape, x.shape], {"weight": z}, None)
+    static = OPS[2].static((), {"descriptor": made, "access": access})
+    found, threads = [], vl.get_num_threads()
+    try:
+        for n in (1, 3):
+            vl.set_num_threads(n)
+            found.append(
+                (OPS[2].kernel(static)(w, x, z, none, none), *OPS[2].bwd.kernel(static)(w, x, z, none, none, go))
+            )
+    finally:
+        vl.set_num_threads(threads)
+    for one, three in zip(*found):
+        assert np.array_equal(one, three)
+
+
 def test_no_atoms_give_no_rows_and_absent_elements_zero_gradients(rng):
     made = symmetric_contraction("3x0e + 3x1o", "3x0e", 3)
     none = np.zeros((0, made.inputs[1].size))
@@ -206,6 +226,10 @@ def test_no_atoms_give_no_rows_and_absent_elements_zero_gradients(rng):
         (
             lambda: symmetric_contraction("2x0e", "2x0e", 2, layout="channels"),
             "`layout` must be one of mul_ir, ir_mul, got 'channels'",
+        ),
+        (
+            lambda: symmetric_contraction("2x0e", "2x0e", 2, irrep_order="mace"),
+            '`irrep_order` must be "cue" or "e3nn", got \'mace\'',
         ),
         (
             lambda: symmetric_contraction_from_tables("2x0e", "2x0e", [([[0, 0, 0], [0, 1, 0]], [1.0, 1.0])]),

@@ -90,6 +90,8 @@ def full_couplings(
     degree 4 only intermediates of natural parity p = (-1)^l are made, as MACE does (for SO3: all).
     """
     order = order or ("e3nn" if irreps.group == "O3_e3nn" else "cue")
+    if order not in ("cue", "e3nn"):
+        raise ValueError(f'`irrep_order` must be "cue" or "e3nn", got {order!r}')
     parts = tuple(ir for _, ir in irreps)
     natural = degree >= 4 and irreps.group != "SO3"
     if natural and out.p != (-1) ** out.l:

@@ -90,7 +90,19 @@ def extxyz(rng, dtype, *, frames, atoms, folder):
     return {"path": np.array(str(path))}, frames * atoms
 
 
-GENERATORS = {f.__name__: f for f in (liquid, molecules, vectors, distances, extxyz)}
+def contraction(rng, dtype, *, atoms, channels, elements, couplings, components):
+    """`atoms` features [C, M] (M = components[0]), their elements, weights [Z, K, C] of the size of 1 / K and the cotangent
+    [N, C, components[1]] of their symmetric contraction."""
+    arrays = {
+        "x": rng.normal(size=(atoms, channels, components[0])).astype(dtype),
+        "weights": (rng.normal(size=(elements, couplings, channels)) / couplings).astype(dtype),
+        "grad": rng.normal(size=(atoms, channels, components[1])).astype(dtype),
+        "z": rng.integers(0, elements, atoms).astype(np.int32),
+    }
+    return arrays, atoms
+
+
+GENERATORS = {f.__name__: f for f in (liquid, molecules, vectors, distances, extxyz, contraction)}
 
 
 def make(data: dict, dtype: str, seed: int, folder) -> tuple[dict, int]:

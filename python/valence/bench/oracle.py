@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+from valence.bench import oracle_symmetric
+
 SYMBOLS = {"H": 1, "C": 6, "N": 7, "O": 8}
 
 
@@ -204,4 +206,5 @@ OPERATIONS = {
     "edge_length_torch": edge_length_grad,
     "edge_length_jax": edge_length,
     "read_extxyz": read_extxyz,
+    **oracle_symmetric.OPERATIONS,
 }

@@ -7,6 +7,8 @@ import importlib
 
 import numpy as np
 
+from valence.bench import ours_symmetric
+
 PACKAGES = ["valence"]
 
 
@@ -200,6 +202,7 @@ BACKENDS = {
         "edge_length": edge_length,
         "edge_length_torch": torch_length("cpu"),
         "edge_length_jax": jax_length("cpu"),
+        **ours_symmetric.CPU,
     },
     "cpu-rebuild": {"verlet": verlet(False)},
     "torch-norm": {"edge_length_torch": torch_length("torch")},

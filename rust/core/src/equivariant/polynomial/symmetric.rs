@@ -5,7 +5,14 @@
 //! (Batatia et al., MACE, NeurIPS 2022, eq. 10.) Rows are grouped by their weight row z; for each group and each block of
 //! channels (SIMD lanes) the weights are folded into c once, and the atoms go through the monomials in tiles
 //! ([`sweep`]), so that a coefficient is read once a tile. The weights' gradient is summed on the coefficients and projected
-//! with U at the end. The second vjp is the first one with dual numbers: its direction is the cotangents of (w, x).
+//! with U at the end. The second vjp is the first one with dual numbers: its direction is the cotangents of (w, x). A gathered
+//! or shared x and a scattered output are copied to rows of their own around that.
+//!
+//! Measured on one Zen 3 core (104 Gflop/s), f32, 500 atoms, 128 channels, 10 elements, 0e + 1o + 2e + 3o to 0e + 1o at
+//! degree 3 (410 coefficients): forward 4.5 ms, backward 11.6 ms, second vjp 23 ms; counted as 2 and 6 operations a coefficient,
+//! 11 and 13 % of the peak. Of the forward pass 58 % are the sweep (bound by the latency of four chains of multiply-adds and by
+//! 151 short loops a tile), 19 % the gathering of channels, 12 % the folding of weights, 11 % the writing of results. With 89
+//! elements tiles of 4 are a third empty and folding weighs more: 8 and 22 ms.
 
 mod factored;
 mod fields;

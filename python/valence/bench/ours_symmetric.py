@@ -15,8 +15,8 @@ def symmetric_contraction_vjp(inputs, params):
     vl.set_num_threads(params["threads"])
     torch.set_num_threads(params["threads"])
     z, _, channels = inputs["weights"].shape
-    names = [" + ".join(f"{channels}x{name}" for name in params[side]) for side in ("irreps_in", "irreps_out")]
-    made = symmetric_contraction(*names, params["degree"], group="O3_e3nn", convention="e3nn04")
+    one, out = (" + ".join(f"{channels}x{name}" for name in params[side]) for side in ("irreps_in", "irreps_out"))
+    made = symmetric_contraction(one, out, params["degree"], group="O3_e3nn", convention="e3nn04")
     dims = [[2 * int(name[:-1]) + 1 for name in params[side]] for side in ("irreps_in", "irreps_out")]
 
     def flat(x, dims):
@@ -32,7 +32,7 @@ def symmetric_contraction_vjp(inputs, params):
     index, none = torch.from_numpy(inputs["z"]), torch.zeros(0, dtype=torch.int32)
     grad = torch.from_numpy(flat(inputs["grad"], dims[1]))
     access, _ = plan(made, [w.shape, x.shape], {"weight": index}, None)
-    op = valence.torch.polynomial_2
+    op = getattr(valence.torch, "polynomial_2")  # noqa: B009  (made from its declaration when asked for)
 
     def call():
         out = op(w, x, index, none, none, descriptor=made, access=access)

@@ -102,7 +102,35 @@ def contraction(rng, dtype, *, atoms, channels, elements, couplings, components)
     return arrays, atoms
 
 
-GENERATORS = {f.__name__: f for f in (liquid, molecules, vectors, distances, extxyz, contraction)}
+def products(rng, dtype, *, rows, channels, lmax=3, weighted=False):
+    """`rows` features [C, M] with harmonics [M], and the cotangent of their product; with `weighted` also weights
+    [P, C, C] that keep its entries of the size of one."""
+    m = (lmax + 1) ** 2
+    shape = (rows, channels, m) if channels else (rows, m)
+    arrays = {"x": rng.normal(size=shape), "y": rng.normal(size=(rows, m)), "grad": rng.normal(size=shape)}
+    if weighted:
+        paths = sum(min(a + b, lmax) - abs(a - b) + 1 for a in range(lmax + 1) for b in range(lmax + 1))
+        arrays["weights"] = rng.normal(size=(paths, channels, channels)) / math.sqrt(channels * paths)
+    return {k: v.astype(dtype) for k, v in arrays.items()}, rows
+
+
+def messages(rng, dtype, *, nodes, neighbors, channels, lmax=3):
+    """`neighbors` edges a node (the receiver, `target`, in order) from random ones, their unit vectors, features
+    [nodes, C, M] and the cotangent of the sums over each receiver's edges."""
+    target = np.repeat(np.arange(nodes, dtype=np.int32), neighbors)
+    v = rng.normal(size=(target.size, 3))
+    shape = (nodes, channels, (lmax + 1) ** 2)
+    arrays = {
+        "vectors": (v / np.sqrt((v * v).sum(1))[:, None]).astype(dtype),
+        "x": rng.normal(size=shape).astype(dtype),
+        "grad": rng.normal(size=shape).astype(dtype),
+        "source": rng.integers(0, nodes, target.size).astype(np.int32),
+        "target": target,
+    }
+    return arrays, target.size
+
+
+GENERATORS = {f.__name__: f for f in (liquid, molecules, vectors, distances, extxyz, products, messages, contraction)}
 
 
 def make(data: dict, dtype: str, seed: int, folder) -> tuple[dict, int]:

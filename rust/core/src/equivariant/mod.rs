@@ -2,9 +2,13 @@
 
 mod contract;
 pub mod coupling;
+mod dense;
 mod matmul;
+mod paths;
 pub mod polynomial;
 mod product;
+mod rows;
+mod simple;
 mod sums;
 mod table;
 

@@ -3,6 +3,9 @@
 
 use super::contract::{Groups, channels_inside, product, stack, towards_w, towards_y};
 use super::coupling::{Coefficients, coefficients};
+use super::paths::{Path, paths};
+use super::rows::Rows;
+use super::simple::simple_product;
 use super::table::Table;
 use crate::basis::Normalization;
 use crate::basis::harmonics::{Harmonics, spherical_harmonics, spherical_harmonics_bwd, spherical_harmonics_bwd_bwd};
@@ -92,8 +95,9 @@ impl<'a, T: Simd> Plan<'a, T> {
         Ok(Plan { form, lmax, all, x, vectors, w, source, target, c, d, num_x, num_out, harmonics, y, next })
     }
 
+    /// From operand `from` to operand `to` by the third, which takes the place of y.
     fn table(&self, from: usize, to: usize) -> Table<T> {
-        Table::new(&self.all, self.lmax, from, to, self.form.weighted)
+        Table::new(&self.all, self.lmax, [from, 3 - from - to, to], self.form.weighted)
     }
 
     fn into_result(&self) -> Groups<'_> {
@@ -109,6 +113,16 @@ impl<'a, T: Simd> Plan<'a, T> {
         channels_inside(x, channels, (self.lmax[operand] + 1) * (self.lmax[operand] + 1))
     }
 
+    /// Too few channels to fill the lanes.
+    fn has_rows_in_lanes(&self) -> bool {
+        !self.form.weighted && !self.form.fused && self.c < 8
+    }
+
+    fn rows<'b>(&'b self, paths: &'b [Path]) -> Rows<'b, T> {
+        let sizes = self.lmax.map(|l| (l + 1) * (l + 1));
+        Rows { paths, sizes, channels: [self.c, self.d], x: self.x, y: &self.y, weights: self.w }
+    }
+
     /// No channels or no rows: every sum is empty.
     fn is_empty(&self) -> bool {
         self.c == 0 || self.d == 0 || self.y.is_empty()
@@ -122,7 +136,15 @@ pub fn forward<T: Simd>(form: Form, call: &Call<T>) -> Result<()> {
         out.fill(T::ZERO);
         return Ok(());
     }
+    if form.weighted && !form.fused {
+        plan.rows(&paths(plan.lmax)).forward(out);
+        return Ok(());
+    }
     let table = plan.table(0, 2);
+    if plan.has_rows_in_lanes() {
+        simple_product(&table, plan.x, &plan.y, plan.c, out);
+        return Ok(());
+    }
     let w = form.weighted.then(|| stack(&table, plan.w, plan.c, plan.d, false));
     let x = plan.inside(plan.x, 0);
     product(&table, &plan.into_result(), &[(vec![(&x, &plan.y)], w.as_deref())], [plan.c, plan.d], out);
@@ -143,7 +165,28 @@ pub fn backward<T: Simd>(form: Form, call: &Call<T>) -> Result<()> {
         }
         return Ok(());
     }
+    if form.weighted && !form.fused {
+        plan.rows(&paths(plan.lmax)).backward(g, out_x, out_y, call.out(2));
+        return Ok(());
+    }
     let (table, reversed) = (plan.table(0, 2), plan.table(2, 0));
+    if plan.has_rows_in_lanes() {
+        simple_product(&reversed, g, &plan.y, plan.c, out_x);
+        let table = plan.table(0, 1);
+        if plan.c == 1 {
+            simple_product(&table, plan.x, g, 1, out_y);
+            return Ok(());
+        }
+        let m = table.sizes[2];
+        let mut each = vec![T::ZERO; out_y.len() * plan.c];
+        simple_product(&table, plan.x, g, 1, &mut each);
+        for (out, each) in out_y.chunks_exact_mut(m).zip(each.chunks_exact(plan.c * m)) {
+            let (first, others) = each.split_at(m);
+            out.copy_from_slice(first);
+            others.chunks_exact(m).for_each(|row| out.iter_mut().zip(row).for_each(|(a, b)| *a += *b));
+        }
+        return Ok(());
+    }
     let (c, d, y) = (plan.c, plan.d, &plan.y[..]);
     let (x, g) = (plan.inside(plan.x, 0), plan.inside(g, 2));
     let groups = plan.into_result();

@@ -46,9 +46,10 @@ pub struct Table<T> {
 }
 
 impl<T: Real> Table<T> {
-    /// From operand `from` (0: x, 2: the product) to operand `to`. Without weights all paths share one slot.
-    pub fn new(all: &Coefficients, lmax: [usize; 3], from: usize, to: usize, weighted: bool) -> Self {
-        let sizes = [from, 1, to].map(|n| (lmax[n] + 1) * (lmax[n] + 1));
+    /// From the operands `from` and `by` to the operand `to`, each a number of (x, y, product): `from` takes the place of x
+    /// and `by` that of y. Without weights all paths share one slot.
+    pub fn new(all: &Coefficients, lmax: [usize; 3], [from, by, to]: [usize; 3], weighted: bool) -> Self {
+        let sizes = [from, by, to].map(|n| (lmax[n] + 1) * (lmax[n] + 1));
         let blocks = (0..=lmax[to]).map(|l| {
             let (start, rows) = (l * l, 2 * l + 1);
             let mut list: Vec<_> = all.list.iter().filter(|c| (start..start + rows).contains(&c.at[to])).collect();
@@ -56,7 +57,7 @@ impl<T: Real> Table<T> {
             paths.sort_unstable();
             paths.dedup();
             let slot = |path: usize| if weighted { paths.binary_search(&path).unwrap_or(0) } else { 0 };
-            list.sort_by_key(|c| (c.at[to], slot(c.path), c.at[from], c.at[1]));
+            list.sort_by_key(|c| (c.at[to], slot(c.path), c.at[from], c.at[by]));
             let mut block = Block {
                 start,
                 rows,
@@ -75,7 +76,7 @@ impl<T: Real> Table<T> {
                 if opens || block.pairs.last().is_none_or(|last: &Pair| last.i != i) {
                     block.pairs.push(Pair { i, first: factors, last: factors });
                 }
-                block.factors.push(Factor { j: c.at[1], value: T::of(c.value) });
+                block.factors.push(Factor { j: c.at[by], value: T::of(c.value) });
                 if let (Some(column), Some(pair)) = (block.columns.last_mut(), block.pairs.last_mut()) {
                     (column.last, pair.last) = (pairs.max(column.last), factors + 1);
                     column.last = block.pairs.len();

@@ -1,0 +1,89 @@
+"""cuEquivariance (github.com/NVIDIA/cuEquivariance) on the CPU: its FullyConnectedTensorProduct with the torch method
+"naive", the only one that it has there, eager, with autograd.
+
+Layout "ir_mul", the faster of its two here. Its paths and weights come in the order of the workloads' and its coefficients
+hold the normalisation 1 / sqrt(C paths into l_out), which is put into the weights before the timed call.
+"""
+
+import numpy as np
+
+PACKAGES = ["cuequivariance-torch", "cuequivariance", "torch"]
+
+
+def degrees(m):
+    return range(round(m**0.5))
+
+
+def flat(x):
+    """[N, C, M] to blocks [N, (2 l + 1) C] of each degree, side by side."""
+    parts = [x[:, :, l * l : (l + 1) ** 2].transpose(0, 2, 1).reshape(len(x), -1) for l in degrees(x.shape[2])]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+
+def unflat(x, channels):
+    m, n = x.shape[1] // channels, len(x)
+    parts = [x[:, l * l * channels : (l + 1) ** 2 * channels].reshape(n, 2 * l + 1, channels) for l in degrees(m)]
+    return np.concatenate(parts, axis=1).transpose(0, 2, 1)
+
+
+def build(inputs, params):
+    import cuequivariance as cue
+    import cuequivariance_torch as cuet
+    import torch
+
+    torch.set_num_threads(params["threads"])
+    channels, m = inputs["x"].shape[1:]
+    ls = list(degrees(m))
+    several, one = (cue.Irreps("SO3", " + ".join(f"{n}x{l}" for l in ls)) for n in (channels, 1))
+    dtype = torch.from_numpy(inputs["x"]).dtype
+    product = cuet.FullyConnectedTensorProduct(
+        several,
+        one,
+        several,
+        layout=cue.ir_mul,
+        shared_weights=True,
+        internal_weights=False,
+        method="naive",
+        dtype=dtype,
+    )
+    into = [c for a in ls for b in ls for c in range(abs(a - b), min(a + b, ls[-1]) + 1)]
+    scale = np.sqrt([channels * into.count(c) for c in into])[:, None, None].astype(inputs["x"].dtype)
+    t = {"x": flat(inputs["x"]), "y": inputs["y"], "weights": (inputs["weights"] * scale).reshape(1, -1)}
+    t = {k: torch.from_numpy(v) for k, v in t.items()}
+    return torch, product, t, scale
+
+
+def tensor_product(inputs, params):
+    torch, product, t, _ = build(inputs, params)
+
+    def call():
+        with torch.no_grad():
+            return product(t["x"], t["y"], t["weights"])
+
+    return call, lambda out: {"values": unflat(out.numpy(), inputs["x"].shape[1])}
+
+
+def tensor_product_vjp(inputs, params):
+    torch, product, t, scale = build(inputs, params)
+    wanted, channels = [v.requires_grad_() for v in t.values()], inputs["x"].shape[1]
+    grad = torch.from_numpy(flat(inputs["grad"]))
+
+    def call():
+        out = product(*wanted)
+        return out, torch.autograd.grad(out, wanted, grad)
+
+    def collect(result):
+        out, (gx, gy, gw) = result
+        gw = gw.numpy().reshape(inputs["weights"].shape) * scale
+        gx = unflat(gx.numpy(), channels)
+        return {
+            "values": unflat(out.detach().numpy(), channels),
+            "grad_x": gx,
+            "grad_y": gy.numpy(),
+            "grad_weights": gw,
+        }
+
+    return call, collect
+
+
+BACKENDS = {"cuequivariance": {"tensor_product": tensor_product, "tensor_product_vjp": tensor_product_vjp}}

@@ -11,7 +11,8 @@ from typing import Any
 __all__ = ["fused_message_passing", "fused_sh_tp_simple", "tensor_product", "tensor_product_simple"]
 
 
-def _lmax(name: str, array: Any) -> int:
+def degree(name: str, array: Any) -> int:
+    """lmax of an array [..., (lmax + 1)^2]; `name` is what errors call it."""
     shape: list[int] = list(getattr(array, "shape", []))
     width = shape[-1] if shape else 0
     lmax = math.isqrt(width) - 1
@@ -35,7 +36,7 @@ def tensor_product_simple(ops: Any, x: Any, y: Any) -> Any:
     array([[3.],
            [3.]])
     """
-    lmax = _lmax("x", x)
+    lmax = degree("x", x)
     if x.ndim == 2:
         return ops.tensor_product_simple(x[:, None], y, lmax=lmax)[:, 0]
     return ops.tensor_product_simple(x, y, lmax=lmax)
@@ -57,7 +58,7 @@ def tensor_product(ops: Any, x: Any, y: Any, weights: Any, *, lmax_out: int | No
     ------
     ValueError, if a shape does not fit; TypeError, if dtypes differ or are no float32 or float64.
     """
-    return ops.tensor_product(x, y, weights, lmax1=_lmax("x", x), lmax2=_lmax("y", y), lmax_out=lmax_out)
+    return ops.tensor_product(x, y, weights, lmax1=degree("x", x), lmax2=degree("y", y), lmax_out=lmax_out)
 
 
 def fused_sh_tp_simple(
@@ -77,7 +78,7 @@ def fused_sh_tp_simple(
     if (target_idx is None) != (n_nodes is None):
         missing, given = ("n_nodes", "target_idx") if n_nodes is None else ("target_idx", "n_nodes")
         raise ValueError(f"`{missing}` must be given with `{given}`, got None")
-    lmax, flat = _lmax("node_features", node_features), node_features.ndim == 2
+    lmax, flat = degree("node_features", node_features), node_features.ndim == 2
     features = node_features[:, None] if flat else node_features
     if target_idx is None:
         out = ops.fused_sh_tp_simple(vectors, features, source_idx, lmax=lmax)
@@ -100,4 +101,4 @@ def fused_message_passing(
     -------
     array [n_nodes, C_out, M].
     """
-    return ops.fused_message_passing(vectors, x, weights, source_idx, target_idx, n_nodes=n_nodes, lmax=_lmax("x", x))
+    return ops.fused_message_passing(vectors, x, weights, source_idx, target_idx, n_nodes=n_nodes, lmax=degree("x", x))

@@ -15,8 +15,9 @@ use crate::pool;
 
 /// Partial sums for W, added in order.
 const PARTS: usize = 8;
-/// Most rows of a tile: few enough for the caches, a multiple of every register and of the six rows of a dense block.
-const TILE: usize = 24;
+/// Most rows of a tile: one path's operands stay in the first cache level at 32 channels; a multiple of the six rows of a
+/// dense block.
+const TILE: usize = 12;
 /// Most components a row that are transposed in registers.
 const MOST: usize = 64;
 
@@ -30,7 +31,8 @@ pub struct Rows<'a, T> {
     pub weights: &'a [T],
 }
 
-/// Where a tile's rows are: [component, row of the tile, channel].
+/// Rows of a tile and channels of a row, padded. Features lie by degree: [l][row, component, channel]; y and A as [j or pair,
+/// row padded to registers].
 #[derive(Clone, Copy)]
 struct Shape {
     tile: usize,
@@ -38,6 +40,10 @@ struct Shape {
 }
 
 impl Shape {
+    fn pitch(&self) -> usize {
+        self.tile.next_multiple_of(8)
+    }
+
     fn degree(&self, l: usize) -> std::ops::Range<usize> {
         let size = self.tile * self.width;
         l * l * size..(l + 1) * (l + 1) * size
@@ -61,7 +67,7 @@ enum Rowwise<'a, T> {
 impl<T: Simd> Job<T> for Turn<'_, T> {
     #[inline(always)]
     fn run<L: Lanes<T = T>>(self) {
-        let Turn { mut rows, tile, shape: Shape { tile: step, width }, channels, m } = self;
+        let Turn { mut rows, tile, shape, channels, m } = self;
         let count = match &rows {
             Rowwise::In(x) => x.len() / (channels * m),
             Rowwise::Out(x) => x.len() / (channels * m),
@@ -71,27 +77,33 @@ impl<T: Simd> Job<T> for Turn<'_, T> {
         for n in 0..count {
             for c in (0..wide).step_by(L::N) {
                 let (at, columns) = ((n * channels + c) * m, &mut columns[..m]);
-                match &mut rows {
-                    Rowwise::In(x) => {
-                        L::load_rows(&x[at..at + L::N * m], columns);
-                        for (i, column) in columns.iter().enumerate() {
-                            column.store(&mut tile[(i * step + n) * width + c..]);
+                if let Rowwise::In(x) = &rows {
+                    L::load_rows(&x[at..at + L::N * m], columns);
+                }
+                let mut l = 0;
+                while l * l < m {
+                    let tile = &mut tile[shape.degree(l)][n * (2 * l + 1) * shape.width..];
+                    for (k, column) in columns[l * l..(l + 1) * (l + 1)].iter_mut().enumerate() {
+                        let inside = &mut tile[k * shape.width + c..];
+                        match &rows {
+                            Rowwise::In(_) => column.store(inside),
+                            Rowwise::Out(_) => *column = L::load(inside),
                         }
                     }
-                    Rowwise::Out(x) => {
-                        for (i, column) in columns.iter_mut().enumerate() {
-                            *column = L::load(&tile[(i * step + n) * width + c..]);
-                        }
-                        L::store_rows(columns, &mut x[at..at + L::N * m]);
-                    }
+                    l += 1;
+                }
+                if let Rowwise::Out(x) = &mut rows {
+                    L::store_rows(columns, &mut x[at..at + L::N * m]);
                 }
             }
             for c in wide..channels {
                 for i in 0..m {
-                    let (at, inside) = ((n * channels + c) * m + i, (i * step + n) * width + c);
+                    let l = i.isqrt();
+                    let at = (n * channels + c) * m + i;
+                    let inside = &mut tile[shape.degree(l)][(n * (2 * l + 1) + i - l * l) * shape.width + c];
                     match &mut rows {
-                        Rowwise::In(x) => tile[inside] = x[at],
-                        Rowwise::Out(x) => x[at] = tile[inside],
+                        Rowwise::In(x) => *inside = x[at],
+                        Rowwise::Out(x) => x[at] = *inside,
                     }
                 }
             }
@@ -103,17 +115,17 @@ impl<T: Simd> Job<T> for Turn<'_, T> {
 struct Couple<'a, T> {
     path: &'a Path,
     y: &'a [T],
-    tile: usize,
+    pitch: usize,
     a: &'a mut [T],
 }
 
 impl<T: Simd> Job<T> for Couple<'_, T> {
     #[inline(always)]
     fn run<L: Lanes<T = T>>(self) {
-        let Couple { path, y, tile, a } = self;
-        for (ends, a) in path.ends.windows(2).zip(a.chunks_exact_mut(tile)) {
+        let Couple { path, y, pitch, a } = self;
+        for (ends, a) in path.ends.windows(2).zip(a.chunks_exact_mut(pitch)) {
             for (n, &(j, value)) in path.factors[ends[0]..ends[1]].iter().enumerate() {
-                let (value, y) = (L::of(value), &y[j * tile..(j + 1) * tile]);
+                let (value, y) = (L::of(value), &y[j * pitch..(j + 1) * pitch]);
                 for (a, y) in a.chunks_exact_mut(L::N).zip(y.chunks_exact(L::N)) {
                     let sum = if n == 0 { L::zero() } else { L::load(a) };
                     value.fma(L::load(y), sum).store(a);
@@ -123,63 +135,62 @@ impl<T: Simd> Job<T> for Couple<'_, T> {
     }
 }
 
-/// dst[target, row, channel] (+)= sum over the terms of a[pair, row] src[source, row, channel].
+/// dst[row, target, channel] (+)= sum over the terms of a[pair, row] src[row, source, channel].
 struct Combine<'a, T> {
     sums: &'a [Sum],
     a: &'a [T],
     src: &'a [T],
-    shape: Shape,
     dst: &'a mut [T],
+    /// Components of src and of dst.
+    sizes: [usize; 2],
+    shape: Shape,
     add: bool,
 }
 
 impl<T: Simd> Job<T> for Combine<'_, T> {
     #[inline(always)]
-    fn run<L: Lanes<T = T>>(self) {
-        if self.shape.width.is_multiple_of(4 * L::N) { combine::<L, 4>(self) } else { combine::<L, 1>(self) }
-    }
-}
-
-#[inline(always)]
-fn combine<L: Lanes, const U: usize>(job: Combine<L::T>) {
-    let Combine { sums, a, src, shape, dst, add } = job;
-    let size = shape.tile * shape.width;
-    for sum in sums {
-        let dst = &mut dst[sum.target * size..][..size];
-        for (n, terms) in sum.terms.chunks(4).enumerate() {
-            let add = add || n > 0;
-            match terms.len() {
-                4 => combine_terms::<L, U, 4>(terms, a, src, shape, dst, add),
-                3 => combine_terms::<L, U, 3>(terms, a, src, shape, dst, add),
-                2 => combine_terms::<L, U, 2>(terms, a, src, shape, dst, add),
-                _ => combine_terms::<L, U, 1>(terms, a, src, shape, dst, add),
+    fn run<L: Lanes<T = T>>(mut self) {
+        let wide = self.shape.width.is_multiple_of(4 * L::N);
+        for sum in self.sums {
+            for (n, terms) in sum.terms.chunks(4).enumerate() {
+                let add = self.add || n > 0;
+                match (terms.len(), wide) {
+                    (4, true) => combine::<L, 4, 4>(&mut self, sum.target, terms, add),
+                    (3, true) => combine::<L, 4, 3>(&mut self, sum.target, terms, add),
+                    (2, true) => combine::<L, 4, 2>(&mut self, sum.target, terms, add),
+                    (_, true) => combine::<L, 4, 1>(&mut self, sum.target, terms, add),
+                    _ => terms.iter().enumerate().for_each(|(t, _)| {
+                        combine::<L, 1, 1>(&mut self, sum.target, &terms[t..], add || t > 0);
+                    }),
+                }
             }
         }
     }
 }
 
-/// K terms at once, so that the sum is loaded and stored once for them.
+/// K terms and U registers at once, so that a sum is loaded and stored once for them.
 #[inline(always)]
-fn combine_terms<L: Lanes, const U: usize, const K: usize>(
+fn combine<L: Lanes, const U: usize, const K: usize>(
+    job: &mut Combine<L::T>,
+    target: usize,
     terms: &[(usize, usize)],
-    a: &[L::T],
-    src: &[L::T],
-    Shape { tile, width }: Shape,
-    dst: &mut [L::T],
     add: bool,
 ) {
-    let x: [_; K] = std::array::from_fn(|t| &src[terms[t].0 * tile * width..][..tile * width]);
-    let a: [_; K] = std::array::from_fn(|t| &a[terms[t].1 * tile..][..tile]);
-    for n in 0..tile {
+    let ([from, to], Shape { tile, width }, pitch) = (job.sizes, job.shape, job.shape.pitch());
+    let a: [_; K] = std::array::from_fn(|t| &job.a[terms[t].1 * pitch..][..tile]);
+    let at: [_; K] = std::array::from_fn(|t| terms[t].0 * width);
+    let rows = job.src.chunks_exact(from * width).zip(job.dst.chunks_exact_mut(to * width));
+    for (n, (x, out)) in rows.take(tile).enumerate() {
         let a: [L; K] = std::array::from_fn(|t| L::splat(a[t][n]));
-        for at in (n * width..(n + 1) * width).step_by(U * L::N) {
-            let out = &mut dst[at..at + U * L::N];
+        let x: [_; K] = std::array::from_fn(|t| &x[at[t]..at[t] + width]);
+        let out = &mut out[target * width..(target + 1) * width];
+        for (c, out) in out.chunks_exact_mut(U * L::N).enumerate() {
             let mut total = [L::zero(); U];
             if add {
                 total = std::array::from_fn(|u| L::load(&out[u * L::N..]));
             }
             for t in 0..K {
-                let x = &x[t][at..at + U * L::N];
+                let x = &x[t][c * U * L::N..][..U * L::N];
                 for u in 0..U {
                     total[u] = a[t].fma(L::load(&x[u * L::N..]), total[u]);
                 }
@@ -191,7 +202,7 @@ fn combine_terms<L: Lanes, const U: usize, const K: usize>(
     }
 }
 
-/// grad[j, row, lane] += C[i,j,k] x[i, row, channel] u[k, row, channel], the channels of one lane summed.
+/// grad[j, row, lane] += C[i,j,k] x[row, i, channel] u[row, k, channel], the channels of one lane summed.
 struct Reduce<'a, T> {
     path: &'a Path,
     x: &'a [T],
@@ -203,29 +214,26 @@ struct Reduce<'a, T> {
 impl<T: Simd> Job<T> for Reduce<'_, T> {
     #[inline(always)]
     fn run<L: Lanes<T = T>>(self) {
-        if self.shape.width.is_multiple_of(4 * L::N) { reduce::<L, 4>(self) } else { reduce::<L, 1>(self) }
-    }
-}
-
-#[inline(always)]
-fn reduce<L: Lanes, const U: usize>(job: Reduce<L::T>) {
-    let Reduce { path, x, u, shape, grad } = job;
-    let (tile, size) = (shape.tile, shape.tile * shape.width);
-    let mut found = [L::zero(); 4 * TILE];
-    for sum in &path.to_out {
-        let u = &u[sum.target * size..][..size];
-        for terms in sum.terms.chunks(4) {
-            match terms.len() {
-                4 => reduce_terms::<L, U, 4>(terms, x, u, shape, &mut found),
-                3 => reduce_terms::<L, U, 3>(terms, x, u, shape, &mut found),
-                2 => reduce_terms::<L, U, 2>(terms, x, u, shape, &mut found),
-                _ => reduce_terms::<L, U, 1>(terms, x, u, shape, &mut found),
-            }
-            for (&(_, pair), found) in terms.iter().zip(found.chunks_exact(TILE)) {
-                for &(j, value) in &path.factors[path.ends[pair]..path.ends[pair + 1]] {
-                    let (value, grad) = (L::of(value), &mut grad[j * tile * L::N..][..tile * L::N]);
-                    for (grad, found) in grad.chunks_exact_mut(L::N).zip(found) {
-                        value.fma(*found, L::load(grad)).store(grad);
+        let tile = self.shape.tile;
+        let mut found = [[L::zero(); TILE]; 4];
+        let wide = self.shape.width.is_multiple_of(4 * L::N);
+        for sum in &self.path.to_out {
+            for terms in sum.terms.chunks(4) {
+                match (terms.len(), wide) {
+                    (4, true) => reduce::<L, 4, 4>(&self, sum.target, terms, &mut found),
+                    (3, true) => reduce::<L, 4, 3>(&self, sum.target, terms, &mut found),
+                    (2, true) => reduce::<L, 4, 2>(&self, sum.target, terms, &mut found),
+                    (_, true) => reduce::<L, 4, 1>(&self, sum.target, terms, &mut found),
+                    _ => terms.iter().enumerate().for_each(|(t, _)| {
+                        reduce::<L, 1, 1>(&self, sum.target, &terms[t..], &mut found[t..]);
+                    }),
+                }
+                for (&(_, pair), found) in terms.iter().zip(&found) {
+                    for &(j, value) in &self.path.factors[self.path.ends[pair]..self.path.ends[pair + 1]] {
+                        let (value, grad) = (L::of(value), &mut self.grad[j * tile * L::N..][..tile * L::N]);
+                        for (grad, found) in grad.chunks_exact_mut(L::N).zip(found) {
+                            value.fma(*found, L::load(grad)).store(grad);
+                        }
                     }
                 }
             }
@@ -233,30 +241,32 @@ fn reduce<L: Lanes, const U: usize>(job: Reduce<L::T>) {
     }
 }
 
-/// found[term, row] = sum of x[source, row, channel] u[row, channel] over the channels of one lane.
+/// found[term, row] = sum of x[row, source, channel] u[row, target, channel] over the channels of one lane.
 #[inline(always)]
-fn reduce_terms<L: Lanes, const U: usize, const K: usize>(
+fn reduce<L: Lanes, const U: usize, const K: usize>(
+    job: &Reduce<L::T>,
+    target: usize,
     terms: &[(usize, usize)],
-    x: &[L::T],
-    u: &[L::T],
-    Shape { tile, width }: Shape,
-    found: &mut [L; 4 * TILE],
+    found: &mut [[L; TILE]],
 ) {
-    let x: [_; K] = std::array::from_fn(|t| &x[terms[t].0 * tile * width..][..tile * width]);
-    for n in 0..tile {
+    let (Shape { tile, width }, [l1, _, l3]) = (job.shape, job.path.degrees);
+    let at: [_; K] = std::array::from_fn(|t| terms[t].0 * width);
+    let rows = job.x.chunks_exact((2 * l1 + 1) * width).zip(job.u.chunks_exact((2 * l3 + 1) * width));
+    for (n, (x, u)) in rows.take(tile).enumerate() {
+        let x: [_; K] = std::array::from_fn(|t| &x[at[t]..at[t] + width]);
+        let u = &u[target * width..(target + 1) * width];
         let mut sums = [L::zero(); K];
-        for at in (n * width..(n + 1) * width).step_by(U * L::N) {
-            let u = &u[at..at + U * L::N];
+        for (c, u) in u.chunks_exact(U * L::N).enumerate() {
             let u: [L; U] = std::array::from_fn(|v| L::load(&u[v * L::N..]));
             for t in 0..K {
-                let x = &x[t][at..at + U * L::N];
+                let x = &x[t][c * U * L::N..][..U * L::N];
                 for v in 0..U {
                     sums[t] = u[v].fma(L::load(&x[v * L::N..]), sums[t]);
                 }
             }
         }
         for t in 0..K {
-            found[t * TILE + n] = sums[t];
+            found[t][n] = sums[t];
         }
     }
 }
@@ -294,9 +304,9 @@ impl<'a, T: Simd> Rows<'a, T> {
         let pairs = self.paths.iter().map(Path::num_pairs).max().unwrap_or(0);
         Work {
             x: vec![T::ZERO; self.sizes[0] * sx.tile * sx.width],
-            y: vec![T::ZERO; self.sizes[1] * sx.tile],
+            y: vec![T::ZERO; self.sizes[1] * sx.pitch()],
             out: vec![T::ZERO; self.sizes[2] * so.tile * so.width],
-            a: vec![T::ZERO; pairs * sx.tile],
+            a: vec![T::ZERO; pairs * sx.pitch()],
             mixed: rows(most, wider),
             coupled: rows(most, wider),
             grad_x: vec![T::ZERO; self.sizes[0] * sx.tile * sx.width],
@@ -325,7 +335,7 @@ impl<'a, T: Simd> Rows<'a, T> {
         let rows = Rowwise::In(&self.x[first * c * m1..][..count * c * m1]);
         dispatch(Turn { rows, tile: &mut work.x, shape: sx, channels: c, m: m1 });
         for (n, y) in self.y[first * m2..][..count * m2].chunks_exact(m2).enumerate() {
-            y.iter().enumerate().for_each(|(j, y)| work.y[j * sx.tile + n] = *y);
+            y.iter().enumerate().for_each(|(j, y)| work.y[j * sx.pitch() + n] = *y);
         }
     }
 
@@ -344,18 +354,19 @@ impl<'a, T: Simd> Rows<'a, T> {
             for (path, w) in self.paths.iter().zip(&weights) {
                 let [l1, _, l3] = path.degrees;
                 let (x, y, a) = (&work.x[sx.degree(l1)], &work.y, &mut work.a);
-                dispatch(Couple { path, y, tile: sx.tile, a: &mut *a });
+                dispatch(Couple { path, y, pitch: sx.pitch(), a: &mut *a });
+                let sizes = [2 * l1 + 1, 2 * l3 + 1];
                 let (into, b, sums) = (&mut work.out[so.degree(l3)], Panels::packed(w, c), &path.to_out);
                 if l3 <= l1 {
                     let m = (2 * l3 + 1) * so.tile;
-                    dispatch(Combine { sums, a, src: x, shape: sx, dst: &mut work.coupled, add: false });
+                    dispatch(Combine { sums, a, src: x, dst: &mut work.coupled, sizes, shape: sx, add: false });
                     let a = Strided { values: &work.coupled, first: sx.width, second: 1 };
                     dispatch(Matmul { dst: into, width: so.width, a, b, m, k: c, add: true });
                 } else {
                     let m = (2 * l1 + 1) * so.tile;
                     let left = Strided { values: x, first: sx.width, second: 1 };
                     dispatch(Matmul { dst: &mut work.mixed, width: so.width, a: left, b, m, k: c, add: false });
-                    dispatch(Combine { sums, a, src: &work.mixed, shape: so, dst: into, add: true });
+                    dispatch(Combine { sums, a, src: &work.mixed, dst: into, sizes, shape: so, add: true });
                 }
             }
             dispatch(Turn { rows: Rowwise::Out(out), tile: &mut work.out, shape: so, channels: d, m: m3 });
@@ -422,21 +433,23 @@ impl<'a, T: Simd> Rows<'a, T> {
         for (p, (path, sum)) in self.paths.iter().zip(grad_w.chunks_exact_mut(size)).enumerate() {
             let [l1, _, l3] = path.degrees;
             let (x, g, a) = (&work.x[sx.degree(l1)], &work.out[so.degree(l3)], &mut work.a);
-            dispatch(Couple { path, y: &work.y, tile: sx.tile, a: &mut *a });
+            dispatch(Couple { path, y: &work.y, pitch: sx.pitch(), a: &mut *a });
             let (into, grad) = (&mut work.grad_x[sx.degree(l1)], &mut work.grad_y);
             let (w, turned) = (Panels::packed(&weights[p], c), Panels::packed(&turned[p], d));
             let (small, large) = ((2 * l1 + 1) * sx.tile, (2 * l3 + 1) * sx.tile);
             // T = A x on the result's side, or V = A g on that of x.
             let t = &mut work.coupled;
-            let (sums, src, shape) = if l3 <= l1 { (&path.to_out, x, sx) } else { (&path.to_x, g, so) };
-            dispatch(Combine { sums, a, src, shape, dst: &mut *t, add: false });
+            let (from, to) = (2 * l1 + 1, 2 * l3 + 1);
+            let (sums, src, sizes, shape) =
+                if l3 <= l1 { (&path.to_out, x, [from, to], sx) } else { (&path.to_x, g, [to, from], so) };
+            dispatch(Combine { sums, a, src, dst: &mut *t, sizes, shape, add: false });
             let (left, b, k) = if l3 <= l1 { (&t[..], g, large) } else { (x, &t[..], small) };
             let (left, b) = (Strided { values: left, first: 1, second: sx.width }, Panels::plain(b, so.width));
             dispatch(Matmul { dst: sum, width: so.width, a: left, b, m: c, k, add: true });
             if large <= 2 * small {
                 let (u, left) = (&mut work.mixed, Strided { values: g, first: so.width, second: 1 });
                 dispatch(Matmul { dst: &mut *u, width: sx.width, a: left, b: turned, m: large, k: d, add: false });
-                dispatch(Combine { sums: &path.to_x, a, src: u, shape: sx, dst: into, add: true });
+                dispatch(Combine { sums: &path.to_x, a, src: u, dst: into, sizes: [to, from], shape: sx, add: true });
                 dispatch(Reduce { path, x, u, shape: sx, grad });
             } else {
                 let left = Strided { values: &t[..], first: so.width, second: 1 };

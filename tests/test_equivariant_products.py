@@ -123,10 +123,74 @@ def test_no_edges_and_no_rows_give_zeros(dtype):
 
 
 @pytest.mark.parametrize(
+    "op, names", [("tensor_product", ("x", "y", "weights")), ("tensor_product_simple", ("x", "y"))]
+)
+@pytest.mark.parametrize("rows, channels, degrees", [(1, 1, (3, 3, 3)), (7, 5, (2, 1, 3)), (25, 13, (1, 2, 0)),
+                                                     (61, 40, (3, 3, 3)), (33, 8, (0, 0, 0)), (9, 3, (6, 6, 6))])  # fmt: skip
+def test_tiles_of_any_size_agree_with_the_reference_and_the_trilinear_law(rng, op, names, rows, channels, degrees):
+    a, b, c = degrees if op == "tensor_product" else (degrees[0],) * 3
+    weights = rng.normal(size=(vl.tp_num_paths(a, b, c), channels, 3))
+    x, y = rng.normal(size=(rows, channels, (a + 1) ** 2)), rng.normal(size=(rows, (b + 1) ** 2))
+    given = {"x": x, "y": y, "weights": weights}
+    inputs = [given[n] for n in names]
+    found = getattr(vl, op)(*inputs, **({"lmax_out": c} if op == "tensor_product" else {}))
+    parameters = dict(zip(("lmax1", "lmax2", "lmax_out"), (a, b, c))) if op == "tensor_product" else {"lmax": a}
+    close(found, REGISTRY[op].reference(*inputs, **parameters), 1e-12)
+    g = rng.normal(size=found.shape)
+    kernel = REGISTRY[op].bwd.kernel(REGISTRY[op].static((), parameters))
+    grads = kernel(*inputs, g)
+    # The form is linear in each factor: <grad, factor> is the form itself, for every one of them.
+    for grad, factor in zip(grads, inputs, strict=True):
+        np.testing.assert_allclose((grad * factor).sum(), (found * g).sum(), rtol=1e-10, atol=1e-10)
+    single = kernel(*[i.astype(np.float32) for i in (*inputs, g)])
+    for f32, f64 in zip(single, grads):
+        close(f32.astype(np.float64), f64, 2e-5)
+
+
+def test_no_channels_give_zeros_and_zero_gradients(rng):
+    x, y = rng.normal(size=(4, 3, 16)), rng.normal(size=(4, 16))
+    bwd = REGISTRY["tensor_product"].bwd
+    for c, d in ((0, 2), (3, 0), (0, 0)):
+        weights = np.ones((34, c, d))
+        assert vl.tensor_product(x[:, :c], y, weights).shape == (4, d, 16)
+        assert not vl.tensor_product(x[:, :c], y, weights).any()
+        for grad, factor in zip(bwd(x[:, :c], y, weights, np.ones((4, d, 16))), (x[:, :c], y, weights)):
+            assert grad.shape == factor.shape and not grad.any()
+    assert vl.tensor_product_simple(x[:, :0], y).shape == (4, 0, 16)
+
+
+def test_strided_and_transposed_operands_are_read_as_they_are(rng):
+    x, y, w = rng.normal(size=(9, 6, 32)), rng.normal(size=(16, 9)), rng.normal(size=(4, 6, 34))
+    expected = vl.tensor_product(x[:, :, ::2].copy(), y.T.copy(), w.T.copy())
+    np.testing.assert_array_equal(vl.tensor_product(x[:, :, ::2], y.T, w.T), expected)
+    np.testing.assert_array_equal(vl.tensor_product_simple(x[:, ::-1, ::2], y.T)[:, ::-1],
+                                  vl.tensor_product_simple(x[:, :, ::2].copy(), y.T.copy()))  # fmt: skip
+
+
+@pytest.mark.parametrize("name, channels", [("tensor_product", 8), ("tensor_product_simple", 1)])
+def test_large_products_have_the_same_bits_for_any_number_of_threads(rng, name, channels):
+    x, y, g = rng.normal(size=(1500, channels, 16)), rng.normal(size=(1500, 16)), rng.normal(size=(1500, channels, 16))
+    inputs = (x, y, rng.normal(size=(34, channels, channels)))[: len(REGISTRY[name].inputs)]
+    results = []
+    for threads in (1, 2, 3):
+        vl.set_num_threads(threads)
+        results.append((REGISTRY[name](*inputs), *REGISTRY[name].bwd(*inputs, g)))
+    vl.set_num_threads(1)
+    for other in results[1:]:
+        for a, b in zip(results[0], other):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
     "call, message",
     [
         (lambda x, y, w, i: vl.tensor_product(x, y, w[:5]), "`weights` must be of shape [P, C, D] = [34, 2, D], got [5, 2, 3]"),
         (lambda x, y, w, i: vl.tensor_product(x[:, :, :5], y, w), "`x` must be an array [..., (lmax + 1)^2], got shape [4, 2, 5]"),
+        (lambda x, y, w, i: vl.tensor_product(x, y[:, :15], w), "`y` must be an array [..., (lmax + 1)^2], got shape [4, 15]"),
+        (lambda x, y, w, i: vl.tensor_product(x, y[:, :9], w), "`weights` must be of shape [P, C, D] = [24, 2, D], got [34, 2, 3]"),
+        (lambda x, y, w, i: vl.tensor_product(x[:, :1], y, w), "`weights` must be of shape [P, C, D] = [34, 1, D], got [34, 2, 3]"),
+        (lambda x, y, w, i: vl.tensor_product(x, y, w, lmax_out=-1), "`lmax_out` must be a whole number from 0 to 20, got -1"),
+        (lambda x, y, w, i: vl.tensor_product_simple(x, y[:, :9]), "`y` must be of shape [N, M] = [4, 16], got [4, 9]"),
         (lambda x, y, w, i: vl.tensor_product(x, y[:3], w), "`y` must be of shape [N, M2] = [4, 16], got [3, 16]"),
         (lambda x, y, w, i: vl.fused_sh_tp_simple(y[:, :3], x, i + 1), "`source_idx` must be in [0, 4), got 4 in row 3"),
         (

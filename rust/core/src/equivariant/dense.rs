@@ -1,6 +1,7 @@
 //! Dense products dst[m, n] (+)= sum_k a[m, k] b[k, n] of sizes that fit the caches: no packing of `a` or `dst`, `b` in panels.
 //!
-//! Six rows by two registers of columns are summed in registers over all of k: 12 multiply-adds on 8 loads a step.
+//! Six rows by two registers of columns are summed in registers over all of k: 12 multiply-adds on 8 loads a step, bound by
+//! the multiply-adds. In the weighted product at 32 channels it runs at the rate of a 512 x 512 product of torch's BLAS.
 
 use crate::basis::lanes::{Job, Lanes, Simd};
 
@@ -147,6 +148,45 @@ unsafe fn block<L: Lanes, const R: usize, const V: usize>(
             let out = unsafe { dst.get_unchecked_mut(r * width + v * L::N..r * width + (v + 1) * L::N) };
             let sum = if add { sums[r][v] + L::load(out) } else { sums[r][v] };
             sum.store(out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::basis::lanes::dispatch;
+
+    fn check<T: Simd>(m: usize, width: usize, k: usize, turned: bool) {
+        let value = |n: usize| T::of(((n * 37 + 11) % 19) as f64 - 9.0);
+        let a: Vec<T> = (0..m * k).map(value).collect();
+        let b = |r: usize, c: usize| value(r * 5 + c * 3);
+        let packed = pack(k, width, b);
+        let at = |i: usize, s: usize| if turned { a[s * m + i] } else { a[i * k + s] };
+        let (first, second) = if turned { (1, m) } else { (k, 1) };
+        let (mut wide, mut plain) = (vec![T::ONE; m * width], vec![T::ONE; m * width]);
+        let job = |dst| {
+            let (a, b) = (Strided { values: &a, first, second }, Panels::packed(&packed, k));
+            Matmul { dst, width, a, b, m, k, add: true }
+        };
+        dispatch(job(&mut wide));
+        job(&mut plain).run::<T::Plain>();
+        for i in 0..m {
+            for j in 0..width {
+                // Whole numbers: every order of summation is exact.
+                let sum = (0..k).fold(T::ONE, |sum, s| sum + at(i, s) * b(s, j));
+                assert!(wide[i * width + j] == sum && plain[i * width + j] == sum, "{m} {width} {k} at {i} {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_any_size_are_the_plain_sums_with_and_without_wide_registers() {
+        for m in (1..=20).chain([32, 84]) {
+            for width in [8, 16, 24, 40] {
+                check::<f32>(m, width, 7, m % 2 == 0);
+                check::<f64>(m, width, 5, m % 2 == 1);
+            }
         }
     }
 }

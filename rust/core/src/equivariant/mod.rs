@@ -11,6 +11,7 @@ mod rows;
 mod simple;
 mod sums;
 mod table;
+mod tile;
 
 use crate::basis::lanes::Simd;
 use crate::call::Kernel;

@@ -5,7 +5,7 @@ use super::contract::{Groups, channels_inside, product, stack, towards_w, toward
 use super::coupling::{Coefficients, coefficients};
 use super::paths::{Path, paths};
 use super::rows::Rows;
-use super::simple::simple_product;
+use super::simple::{simple_product, sum_channels};
 use super::table::Table;
 use crate::basis::Normalization;
 use crate::basis::harmonics::{Harmonics, spherical_harmonics, spherical_harmonics_bwd, spherical_harmonics_bwd_bwd};
@@ -172,19 +172,10 @@ pub fn backward<T: Simd>(form: Form, call: &Call<T>) -> Result<()> {
     let (table, reversed) = (plan.table(0, 2), plan.table(2, 0));
     if plan.has_rows_in_lanes() {
         simple_product(&reversed, g, &plan.y, plan.c, out_x);
-        let table = plan.table(0, 1);
-        if plan.c == 1 {
-            simple_product(&table, plan.x, g, 1, out_y);
-            return Ok(());
-        }
-        let m = table.sizes[2];
-        let mut each = vec![T::ZERO; out_y.len() * plan.c];
+        let (table, c) = (plan.table(0, 1), plan.c);
+        let mut each = vec![T::ZERO; out_y.len() * c];
         simple_product(&table, plan.x, g, 1, &mut each);
-        for (out, each) in out_y.chunks_exact_mut(m).zip(each.chunks_exact(plan.c * m)) {
-            let (first, others) = each.split_at(m);
-            out.copy_from_slice(first);
-            others.chunks_exact(m).for_each(|row| out.iter_mut().zip(row).for_each(|(a, b)| *a += *b));
-        }
+        sum_channels(&each, c, table.sizes[2], out_y);
         return Ok(());
     }
     let (c, d, y) = (plan.c, plan.d, &plan.y[..]);

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- table:begin -->\n", "<!-- table:end -->"
-SUITES = ("edges", "basis", "io", "overhead")
+SUITES = ("edges", "basis", "equivariant", "io", "overhead")
 #: Workloads of the suites in words.
 WORDS = {
     "liquid-64:": "neighbour list, liquid of 64 atoms:",
@@ -28,6 +28,15 @@ WORDS = {
     "harmonics-vjp-l3:": "spherical harmonics with gradient, lmax 3:",
     "harmonics-vjp-l6:": "spherical harmonics with gradient, lmax 6:",
     "gaussian-20:": "20 Gaussians with cosine and derivative:",
+    "tp-1000:": "weighted tensor product to degree 3, 32 channels, 1,000 rows:",
+    "tp-10000:": "the same, 10,000 rows:",
+    "tp-vjp-1000:": "weighted tensor product with its three gradients, 1,000 rows:",
+    "tp-vjp-10000:": "the same, 10,000 rows:",
+    "tp-simple-32000:": "unweighted tensor product, 32,000 rows:",
+    "tp-simple-vjp-32000:": "unweighted tensor product with gradients, 32,000 rows:",
+    "scatter-1000x20:": "harmonics, product and sum, 1,000 atoms of 20 neighbours, 32 channels:",
+    "scatter-vjp-1000x20:": "the same with gradients:",
+    "scatter-5000x30:": "harmonics, product and sum, 5,000 atoms of 30 neighbours, 64 channels:",
     "extxyz-1000x100:": "extended XYZ, 1,000 frames of 100 atoms:",
     "extxyz-10000x20:": "extended XYZ, 10,000 frames of 20 atoms:",
     "extxyz-1x100000:": "extended XYZ, one frame of 100,000 atoms:",

@@ -1,13 +1,13 @@
-//! Three contractions of the trilinear form S = sum_{e,p,c,d,ijk} W[p,c,d] C_p[i,j,k] x[s(e),c,i] y[e,j] g[t(e),d,k], from
-//! which every product of this room and all its derivatives are made: towards g (and, with exchanged roles, x), y and W.
+//! Three contractions of the trilinear form S = sum_{e,p,c,d,ijk} W[p,c,d] C_p[i,j,k] x[s(e),c,i] y[e,j] g[t(e),d,k]:
+//! towards g (and, with exchanged roles, x), y and W. Products along edges are made of them, with all their derivatives, and
+//! so are the second derivatives of products of rows (whose first ones are in `rows` and `simple`).
 //!
 //! The sum over the edges of a group comes before the product with W, so W costs one dense product a group, not an edge.
-//! Tiles of groups are fixed and each is written by one thread: the bits do not depend on the thread count. Bound by
-//! the dense product where each edge is a group of its own (two flops a C_in C_out and slot), else by the sums over edges.
+//! Tiles of groups are fixed and each is written by one thread: the bits do not depend on the thread count.
 
-use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::matmul::{Matrix, MatrixMut, matmul};
 use super::sums::{Edges, Gather, Reduce};
 use super::table::{Block, Table};
 use crate::basis::lanes::{Simd, dispatch};
@@ -106,48 +106,6 @@ pub type Factors<'a, T> = (&'a [T], &'a [T]);
 /// Products that share their weights; None: no weights.
 pub type Term<'a, T> = (Vec<Factors<'a, T>>, Option<&'a [Vec<T>]>);
 
-/// dst [m, n] (+)= a [m, k] b [k, n], by row and column strides of each.
-#[allow(clippy::too_many_arguments)]
-fn matmul<T: Simd>(
-    [m, n, k]: [usize; 3],
-    dst: &mut [T],
-    a: &[T],
-    [ar, ac]: [usize; 2],
-    b: &[T],
-    [br, bc]: [usize; 2],
-    add: bool,
-) {
-    assert!(dst.len() >= m * n && a.len() >= m * k && b.len() >= k * n);
-    // SAFETY: each operand is one dense block of the size just checked (its strides are those of a row-major matrix or of
-    // its transpose), and dst is apart from both.
-    unsafe {
-        let (dst, a, b) = (dst.as_mut_ptr(), a.as_ptr(), b.as_ptr());
-        let [ar, ac, br, bc] = [ar, ac, br, bc].map(|s| s as isize);
-        let alpha = T::ONE;
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst,
-            1,
-            n as isize,
-            add,
-            a,
-            ac,
-            ar,
-            b,
-            bc,
-            br,
-            alpha,
-            T::ONE,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
-}
-
 fn gather_all<T: Simd>(
     table: &Table<T>,
     block: &Block<T>,
@@ -186,7 +144,9 @@ pub fn product<T: Simd>(table: &Table<T>, groups: &Groups, terms: &[Term<T>], [c
             for (pairs, w) in terms {
                 gather_all(table, block, &edges, pairs, width, &mut t);
                 if let Some(w) = w {
-                    matmul([rows, d, inner], &mut mixed, &t, [inner, 1], &w[b], [d, 1], true);
+                    let left = Matrix::new(&t, [rows, inner], [inner, 1]);
+                    let right = Matrix::new(&w[b], [inner, d], [d, 1]);
+                    matmul(T::ONE, left, right, MatrixMut::new(&mut mixed, [rows, d], [d, 1]));
                 }
             }
             let (found, stride) = if terms[0].1.is_some() { (&mixed, d) } else { (&t, width) };
@@ -238,7 +198,12 @@ pub fn towards_y<T: Simd>(
             rows_of(g, block, first, count, m, d, &mut dense);
             for (x, w) in terms {
                 match w {
-                    Some(w) => matmul([rows, inner, d], &mut u, &dense, [d, 1], &w[b], [1, d], false),
+                    Some(w) => {
+                        let (left, right) =
+                            (Matrix::new(&dense, [rows, d], [d, 1]), Matrix::new(&w[b], [d, inner], [1, d]));
+                        u.fill(T::ZERO);
+                        matmul(T::ONE, left, right, MatrixMut::new(&mut u, [rows, inner], [inner, 1]));
+                    }
                     None => {
                         for (u, g) in u.chunks_exact_mut(width).zip(dense.chunks_exact(d)) {
                             u[..d].copy_from_slice(g);
@@ -289,7 +254,9 @@ pub fn towards_w<T: Simd>(
                 gather_all(table, block, &edges, pairs, width, &mut t);
                 rows_of(g, block, first, count, m, d, &mut dense);
                 let into = &mut sum[start..start + inner * d];
-                matmul([inner, d, rows], into, &t, [1, inner], &dense, [d, 1], true);
+                let (left, right) =
+                    (Matrix::new(&t, [inner, rows], [1, inner]), Matrix::new(&dense, [rows, d], [d, 1]));
+                matmul(T::ONE, left, right, MatrixMut::new(into, [inner, d], [d, 1]));
                 start += inner * d;
             }
         }

@@ -1,4 +1,7 @@
-//! The inner loops: sums over edges, harmonics and channels, channels innermost in SIMD lanes.
+//! The inner loops of `contract`, channels in SIMD lanes: `Gather` t[g,k,slot,c] += C[i,j,k] y[e,j] x[s(e),i,c] over the
+//! edges e of group g, and `Reduce` out[e,j] += C[i,j,k] x[s(e),i,c] u[t(e),k,slot,c].
+//!
+//! The factors C y come first, for a register of edges at once, and are shared by all channels.
 
 use super::table::{Block, Table};
 use crate::basis::lanes::{Job, Lanes, Simd};

@@ -1,4 +1,7 @@
-//! The coefficients in the order in which a contraction reads them.
+//! The coefficients C_p[i,j,k] in the order in which a contraction reads them: by degree of its result (a block), by its
+//! component and path (a column), by the component of the gathered operand (a pair), then by that of y (a factor).
+//!
+//! Made once a call, in some tens of microseconds to degree 3.
 
 use super::coupling::Coefficients;
 use crate::real::Real;
@@ -77,8 +80,10 @@ impl<T: Real> Table<T> {
                     block.pairs.push(Pair { i, first: factors, last: factors });
                 }
                 block.factors.push(Factor { j: c.at[by], value: T::of(c.value) });
-                if let (Some(column), Some(pair)) = (block.columns.last_mut(), block.pairs.last_mut()) {
-                    (column.last, pair.last) = (pairs.max(column.last), factors + 1);
+                if let Some(pair) = block.pairs.last_mut() {
+                    pair.last = factors + 1;
+                }
+                if let Some(column) = block.columns.last_mut() {
                     column.last = block.pairs.len();
                 }
             }

@@ -53,23 +53,30 @@ def unflat(x, channels):
     return np.concatenate(parts, axis=2)
 
 
-def product(channels, m, kind, weighted):
+def product(channels, m, kind, weighted, dtype):
     """All paths (l1, l2, l_out) in order, coefficients sqrt(2 l_out + 1) w3j and nothing else."""
+    import torch
     from e3nn import o3
+
+    # The coefficients are rounded to the default dtype of the moment when they are made.
+    torch.set_default_dtype(dtype)
 
     ls = list(degrees(m))
     several, one = (o3.Irreps([(n, (l, 1)) for l in ls]) for n in (channels, 1))
     paths = [(a, b, c) for a in ls for b in ls for c in range(abs(a - b), min(a + b, ls[-1]) + 1)]
-    return o3.TensorProduct(
-        several,
-        one,
-        several,
-        [(*path, kind, weighted) for path in paths],
-        irrep_normalization="component",
-        path_normalization="none",
-        shared_weights=weighted,
-        internal_weights=False,
-    )
+    try:
+        return o3.TensorProduct(
+            several,
+            one,
+            several,
+            [(*path, kind, weighted) for path in paths],
+            irrep_normalization="component",
+            path_normalization="none",
+            shared_weights=weighted,
+            internal_weights=False,
+        )
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def timed(torch, call, wanted, grad, back):
@@ -106,7 +113,7 @@ def tensor_product(derivatives):
         channels, m = inputs["x"].shape[1:]
         ready = {"x": flat(inputs["x"]), "y": inputs["y"], "weights": inputs["weights"].ravel()}
         torch, t = tensors(ready, params, derivatives, "x", "y", "weights")
-        tp = product(channels, m, "uvw", True).to(t["x"].dtype)
+        tp = product(channels, m, "uvw", True, t["x"].dtype)
         grad = torch.from_numpy(flat(inputs["grad"])) if derivatives else None
 
         def turn(a):
@@ -121,7 +128,7 @@ def tensor_product(derivatives):
 def tensor_product_simple(derivatives):
     def prepare(inputs, params):
         torch, t = tensors(inputs, params, derivatives, "x", "y")
-        tp = product(1, inputs["x"].shape[1], "uuu", False).to(t["x"].dtype)
+        tp = product(1, inputs["x"].shape[1], "uuu", False, t["x"].dtype)
         grad = torch.from_numpy(inputs["grad"]) if derivatives else None
         return timed(torch, lambda: tp(t["x"], t["y"]), t, grad, {})
 
@@ -138,7 +145,7 @@ def fused_sh_tp_scatter(derivatives):
         ready = {"x": flat(inputs["x"]), "vectors": inputs["vectors"]}
         torch, t = tensors(ready, params, derivatives, "x", "vectors")
         source, target = (torch.from_numpy(inputs[n]).long() for n in ("source", "target"))
-        tp, ls = product(channels, m, "uvu", False).to(t["x"].dtype), list(degrees(m))
+        tp, ls = product(channels, m, "uvu", False, t["x"].dtype), list(degrees(m))
         grad = torch.from_numpy(flat(inputs["grad"])) if derivatives else None
 
         def call():

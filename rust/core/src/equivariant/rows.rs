@@ -2,8 +2,10 @@
 //! out[n,d,k] = sum_{p,c,i} W[p,c,d] A_p[n,i,k] x[n,c,i],  A_p[n,i,k] = sum_j C_p[i,j,k] y[n,j].
 //!
 //! Path by path over a tile of rows, the side with fewer components (2 l1 + 1 or 2 l_out + 1) takes the product with W.
-//! For all paths to degree 3 these are 124 C D multiply-adds a row of 156 in the other order, and 541 C for the sums with
-//! A. Bound by the dense products, whose operands stay in the first two cache levels.
+//! For all paths to degree 3 these are 124 C D multiply-adds a row (156 if all were taken on the result's side) and 541 C for
+//! the sums with A; the vjp has 269 C D and three times 541 C. Bound by the dense products, whose operands stay in the first
+//! two cache levels: in f32 at C = D = 32 they take 60 to 64 % of the time, at the rate of torch's 512 x 512 product, and the
+//! whole reaches 0.66 (vjp: 0.56) of that rate (one core of an AMD Zen 3, 87 GFlop/s).
 
 use rayon::prelude::*;
 
@@ -16,6 +18,7 @@ use crate::pool;
 
 /// Partial sums for W, added in order.
 const PARTS: usize = 8;
+
 /// What both directions share. x [N, C, M1], y [N, M2], W [P, C, D], out [N, D, M3].
 pub struct Rows<'a, T> {
     pub paths: &'a [Path],

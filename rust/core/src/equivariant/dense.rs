@@ -119,6 +119,7 @@ impl<T: Simd> Job<T> for Matmul<'_, T> {
 /// # Safety
 /// dst[r * width + V N - 1], a[r * first + (k - 1) * second] and b[(k - 1) * b_row + V N - 1] must be there for r = R - 1.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // r and v count registers
 unsafe fn block<L: Lanes, const R: usize, const V: usize>(
     dst: &mut [L::T],
     width: usize,

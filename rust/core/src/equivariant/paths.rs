@@ -41,9 +41,11 @@ fn sums(mut terms: Vec<(usize, usize, usize)>) -> Vec<Sum> {
     out
 }
 
+type ByDegrees = HashMap<[usize; 3], Arc<Vec<Path>>>;
+
 /// Made once for each triple of largest degrees.
 pub fn paths(lmax: [usize; 3]) -> Arc<Vec<Path>> {
-    static MADE: OnceLock<Mutex<HashMap<[usize; 3], Arc<Vec<Path>>>>> = OnceLock::new();
+    static MADE: OnceLock<Mutex<ByDegrees>> = OnceLock::new();
     let mut made = MADE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     made.entry(lmax).or_insert_with(|| Arc::new(make(&coefficients(lmax)))).clone()
 }

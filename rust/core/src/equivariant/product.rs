@@ -52,7 +52,7 @@ impl<'a, T: Simd> Plan<'a, T> {
     /// `out_len`: length of the op's result (or of its gradient).
     fn new(form: Form, call: &Call<'a, T>, out_len: Option<usize>) -> Result<Self> {
         let degree = |l: f64| -> Result<usize> {
-            if l >= 0.0 && l <= LARGEST && l.fract() == 0.0 {
+            if (0.0..=LARGEST).contains(&l) && l.fract() == 0.0 {
                 return Ok(l as usize);
             }
             Err(Error::value("lmax", &format!("a whole number from 0 to {LARGEST}"), l))
@@ -100,11 +100,11 @@ impl<'a, T: Simd> Plan<'a, T> {
         Table::new(&self.all, self.lmax, [from, 3 - from - to, to], self.form.weighted)
     }
 
-    fn into_result(&self) -> Groups<'_> {
+    fn by_result(&self) -> Groups<'_> {
         Groups::new(self.target, self.source, self.num_out)
     }
 
-    fn into_x(&self) -> Groups<'_> {
+    fn by_x(&self) -> Groups<'_> {
         Groups::new(self.source, self.target, self.num_x)
     }
 
@@ -147,7 +147,7 @@ pub fn forward<T: Simd>(form: Form, call: &Call<T>) -> Result<()> {
     }
     let w = form.weighted.then(|| stack(&table, plan.w, plan.c, plan.d, false));
     let x = plan.inside(plan.x, 0);
-    product(&table, &plan.into_result(), &[(vec![(&x, &plan.y)], w.as_deref())], [plan.c, plan.d], out);
+    product(&table, &plan.by_result(), &[(vec![(&x, &plan.y)], w.as_deref())], [plan.c, plan.d], out);
     Ok(())
 }
 
@@ -180,10 +180,10 @@ pub fn backward<T: Simd>(form: Form, call: &Call<T>) -> Result<()> {
     }
     let (c, d, y) = (plan.c, plan.d, &plan.y[..]);
     let (x, g) = (plan.inside(plan.x, 0), plan.inside(g, 2));
-    let groups = plan.into_result();
+    let groups = plan.by_result();
     let w = form.weighted.then(|| stack(&table, plan.w, c, d, false));
     let turned = form.weighted.then(|| stack(&reversed, plan.w, c, d, true));
-    product(&reversed, &plan.into_x(), &[(vec![(&g, y)], turned.as_deref())], [d, c], out_x);
+    product(&reversed, &plan.by_x(), &[(vec![(&g, y)], turned.as_deref())], [d, c], out_x);
     if form.fused {
         let mut grad_y = vec![T::ZERO; y.len()];
         towards_y(&table, &groups, &[(&x, w.as_deref())], &g, [c, d], &mut grad_y);
@@ -214,7 +214,7 @@ pub fn backward_twice<T: Simd>(form: Form, call: &Call<T>) -> Result<()> {
     }
     let (hx, hy) = if form.fused { (call.real(n + 2), call.real(n + 1)) } else { (call.real(n + 1), call.real(n + 2)) };
     let (table, reversed) = (plan.table(0, 2), plan.table(2, 0));
-    let (c, d, y, groups) = (plan.c, plan.d, &plan.y[..], plan.into_result());
+    let (c, d, y, groups) = (plan.c, plan.d, &plan.y[..], plan.by_result());
     let (x, hx, g) = (plan.inside(plan.x, 0), plan.inside(hx, 0), plan.inside(call.real(n), 2));
     let w = form.weighted.then(|| stack(&table, plan.w, c, d, false));
     let turned = form.weighted.then(|| stack(&reversed, plan.w, c, d, true));
@@ -242,7 +242,7 @@ pub fn backward_twice<T: Simd>(form: Form, call: &Call<T>) -> Result<()> {
         to_g.push((vec![(&x, y)], hw.as_deref()));
         towards_w(&table, &groups, &[(&hx, y), (&x, hy)], &g, [c, d], out_w);
     }
-    product(&reversed, &plan.into_x(), &to_x, [d, c], out_x);
+    product(&reversed, &plan.by_x(), &to_x, [d, c], out_x);
     product(&table, &groups, &to_g, [c, d], out_g);
     if form.fused {
         let mut grad_y = vec![T::ZERO; y.len()];

@@ -29,6 +29,9 @@ pub struct Rows<'a, T> {
     pub weights: &'a [T],
 }
 
+/// grad_x, grad_y and the sums for W of some tiles.
+type Part<'a, T> = ((&'a mut [T], &'a mut [T]), &'a mut [T]);
+
 /// Buffers of one thread, made once a part.
 struct Work<T> {
     x: Vec<T>,
@@ -148,7 +151,7 @@ impl<'a, T: Simd> Rows<'a, T> {
         let mut sums = vec![T::ZERO; self.count().div_ceil(rows) * total];
         let parts = grad_x.chunks_mut(rows * c * m1).zip(grad_y.chunks_mut(rows * m2)).zip(sums.chunks_mut(total));
         let parts: Vec<_> = parts.enumerate().collect();
-        let run = |(n, ((grad_x, grad_y), sum)): (usize, ((&mut [T], &mut [T]), &mut [T]))| {
+        let run = |(n, ((grad_x, grad_y), sum)): (usize, Part<T>)| {
             let mut work = self.work();
             let tiles = grad_x.chunks_mut(sx.tile * c * m1).zip(grad_y.chunks_mut(sx.tile * m2));
             for (t, (grad_x, grad_y)) in tiles.enumerate() {

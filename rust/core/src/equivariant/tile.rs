@@ -252,6 +252,7 @@ impl<T: Simd> Job<T> for Reduce<'_, T> {
 
 /// found[term, row] = sum of x[row, source, channel] u[row, target, channel] over the channels of one lane.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // t and v count registers
 fn reduce<L: Lanes, const U: usize, const K: usize>(
     job: &Reduce<L::T>,
     target: usize,

@@ -8,15 +8,44 @@ the graph does not break. Both run the same kernel on the tensor's own memory. D
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from valence._op import REGISTRY, Op, Static
 
-__all__ = ["function"]
+if TYPE_CHECKING:
+    from valence.torch._polynomial import polynomial
+    from valence.torch.layers import (
+        ChannelWiseTensorProduct,
+        FullyConnectedTensorProduct,
+        Gate,
+        Linear,
+        SphericalHarmonics,
+        SymmetricContraction,
+        TensorProduct,
+    )
+
+__all__ = [
+    "ChannelWiseTensorProduct",
+    "FullyConnectedTensorProduct",
+    "Gate",
+    "Linear",
+    "SphericalHarmonics",
+    "SymmetricContraction",
+    "TensorProduct",
+    "function",
+    "polynomial",
+]
+
+#: What is not an op, and the module that defines it.
+_HOME = {
+    "polynomial": "valence.torch._polynomial",
+    **dict.fromkeys([name for name in __all__ if name[0].isupper()], "valence.torch.layers"),
+}
 
 
 def _run(op: Op, kernel: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -108,7 +137,7 @@ def _register(op: Op) -> Any:
 
     operands = ", ".join(f"Tensor {n}" for n in op.inputs)
     results = ", ".join(["Tensor"] * len(op.outputs))
-    schema = f"({operands}, float[] params, int[] sizes) -> {results if len(op.outputs) == 1 else f'({results})'}"
+    schema = f"({operands}, float[] params, SymInt[] sizes) -> {results if len(op.outputs) == 1 else f'({results})'}"
     registered = torch.library.custom_op(f"valence::{op.name}", call, mutates_args=(), schema=schema)
     registered.register_fake(fake)
     if op.bwd is not None:
@@ -149,11 +178,14 @@ def function(op: Op) -> Callable[..., Any]:
 
 
 @functools.cache
-def __getattr__(name: str) -> Callable[..., Any]:
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
     if name not in REGISTRY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; the ops are {', '.join(REGISTRY)}")
+        known = ", ".join((*REGISTRY, *_HOME))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; the ops and layers are {known}")
     return REGISTRY[name].on(function)
 
 
 def __dir__() -> list[str]:
-    return ["function", *REGISTRY]
+    return ["function", *_HOME, *REGISTRY]

@@ -19,15 +19,9 @@ from valence._op import REGISTRY, Op, Static
 
 if TYPE_CHECKING:
     from valence.torch._polynomial import polynomial
-    from valence.torch.layers import (
-        ChannelWiseTensorProduct,
-        FullyConnectedTensorProduct,
-        Gate,
-        Linear,
-        SphericalHarmonics,
-        SymmetricContraction,
-        TensorProduct,
-    )
+    from valence.torch.contraction import SymmetricContraction
+    from valence.torch.layers import ChannelWiseTensorProduct, FullyConnectedTensorProduct, Linear, TensorProduct
+    from valence.torch.scalars import Gate, SphericalHarmonics
 
 __all__ = [
     "ChannelWiseTensorProduct",
@@ -44,7 +38,12 @@ __all__ = [
 #: What is not an op, and the module that defines it.
 _HOME = {
     "polynomial": "valence.torch._polynomial",
-    **dict.fromkeys([name for name in __all__ if name[0].isupper()], "valence.torch.layers"),
+    **dict.fromkeys(
+        ["ChannelWiseTensorProduct", "FullyConnectedTensorProduct", "Linear", "TensorProduct"],
+        "valence.torch.layers",
+    ),
+    **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.torch.scalars"),
+    "SymmetricContraction": "valence.torch.contraction",
 }
 
 

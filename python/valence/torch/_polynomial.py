@@ -75,7 +75,7 @@ class _Apply(torch.autograd.Function):
         ctx.op, ctx.static = op, static
         ctx.save_for_backward(*tensors)
         results = _run(op, op.kernel(static), tensors)
-        return results if len(results) > 1 else results[0]
+        return results if len(results) > 1 else next(iter(results))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -89,7 +89,7 @@ class _Apply(torch.autograd.Function):
 
 @functools.lru_cache(maxsize=1024)
 def _prepared(
-    descriptor: Descriptor, shapes: Sequence, lengths: tuple, size_out: int | None
+    descriptor: Descriptor, shapes: Any, lengths: tuple, size_out: int | None
 ) -> tuple[Op, Static, tuple[int | str | None, ...]]:
     """The op, its parameters, and for every operand (the output last) the key of its index or None."""
     marks = {}

@@ -77,7 +77,7 @@ def gate_plan(
         raise ValueError(f"`irreps_gates` must hold {gated.num_irreps} scalars, one an irrep of {gated}, got {gates}")
     scalars_out = _activated("scalars", scalars, parity_scalars)
     gates_out = _activated("gates", gates, parity_gates)
-    product = elementwise_tensor_product(gated, gates_out, layout=layout)
+    product = elementwise_tensor_product(gated.simplify(), gates_out.simplify(), layout=layout)
     assert product.irreps_out is not None
     together = scalars.simplify() + gates.simplify() + gated.simplify()
     ordered, order = together.sort(irrep_order)
@@ -100,7 +100,7 @@ def gate_plan(
         scalars_out + product.irreps_out,
         _split(scalars, places[:a]),
         _split(gates, places[a:b]),
-        _expand(gated, places[b:], layout),
+        np.concatenate([np.zeros(0, np.int64), *places[b:]]),
         product,
     )
 
@@ -133,22 +133,6 @@ def _split(irreps: Irreps, places: Sequence[np.ndarray]) -> tuple[np.ndarray, ..
     """The places of simplified scalars, cut into the terms as written."""
     flat = np.concatenate([np.zeros(0, np.int64), *places])
     return tuple(np.split(flat, np.cumsum([mul for mul, _ in irreps])[:-1])) if len(irreps) else ()
-
-
-def _expand(irreps: Irreps, places: Sequence[np.ndarray], layout: str) -> np.ndarray:
-    """The places of simplified features in the order of the terms as written."""
-    found, blocks = [], iter(zip(irreps.simplify(), places))
-    left, grid = 0, np.zeros((0, 0), np.int64)
-    for mul, ir in irreps:
-        if mul == 0:
-            continue
-        if left == 0:
-            (left, _), flat = next(blocks)
-            grid = flat.reshape(left, ir.dim) if layout == "mul_ir" else flat.reshape(ir.dim, left).T
-        taken, grid = grid[:mul], grid[mul:]
-        left -= mul
-        found.append((taken if layout == "mul_ir" else taken.T).reshape(-1))
-    return np.concatenate([np.zeros(0, np.int64), *found])
 
 
 def parity_of(function: Callable[[np.ndarray], np.ndarray]) -> int:

@@ -31,8 +31,6 @@ def e3nn():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         package = pytest.importorskip("e3nn", reason="e3nn is not installed")
-        import e3nn.nn
-        import e3nn.o3
     return package, "e3nn04" if package.__version__.startswith(("0.3", "0.4")) else "e3nn05"
 
 

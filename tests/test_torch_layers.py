@@ -6,10 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
-import valence as vl
-from laws import random_rotation
-from layer_peers import LINEAR, PRODUCTS, cuequivariance, e3nn, e3nn_channelwise, turn
-from valence.equivariant import Irreps, channelwise_tensor_product, norm_squared
+from layer_peers import LINEAR, PRODUCTS, cuequivariance, e3nn, e3nn_channelwise
+from valence.equivariant import Irreps
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 

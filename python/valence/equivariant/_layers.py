@@ -12,16 +12,20 @@ from valence.equivariant.descriptors import (
     fully_connected_tensor_product,
     linear,
 )
+from valence.equivariant.instructions import instructed_tensor_product
 from valence.equivariant.irreps import Irreps
 
 __all__ = [
     "channel_wise",
+    "contraction_weights",
+    "degrees",
     "fully_connected",
     "internal",
     "layout_of",
     "mixing",
     "named",
     "own_weights",
+    "product_of",
     "rows_of_weights",
 ]
 
@@ -81,6 +85,46 @@ def fully_connected(
 
 def mixing(irreps_in: Any, irreps_out: Any, layouts: Sequence[str], group: Any) -> Descriptor:
     return named(linear(irreps_in, irreps_out, layout=layouts, group=group), "weight", "x", "out")
+
+
+def product_of(
+    descriptor: Any,
+    irreps_in2: Any,
+    irreps_out: Any,
+    instructions: Sequence[tuple] | None,
+    layouts: Sequence[str],
+    group: Any,
+    convention: str,
+) -> Descriptor:
+    """A descriptor given as such or by irreps and instructions."""
+    if not isinstance(descriptor, Descriptor):
+        if instructions is None:
+            raise ValueError("`instructions` must be given with irreps, got None")
+        descriptor = instructed_tensor_product(
+            descriptor, irreps_in2, irreps_out, instructions, layout=layouts, group=group, convention=convention
+        )
+    weighted = descriptor.operands[0].name == "weight"
+    features = len(descriptor.inputs) - weighted
+    if features not in (1, 2):
+        raise ValueError(f"`descriptor` must have one or two inputs beside the weights, got {features}")
+    names = [*["weight"] * weighted, "x1", "x2"][: len(descriptor.inputs)]
+    return named(descriptor, *names, "out")
+
+
+def contraction_weights(made: Descriptor, num_elements: Any) -> tuple[int, int]:
+    """[K, C] of the weights of one element."""
+    if isinstance(num_elements, bool) or not isinstance(num_elements, int) or num_elements < 1:
+        raise ValueError(f"`num_elements` must be a whole number of at least 1, got {num_elements!r}")
+    irreps = made.operands[1].irreps
+    channels = irreps[0][0] if irreps else 0
+    return (made.weight_numel // channels if channels else 0, channels)
+
+
+def degrees(ls: Any) -> tuple[int, ...]:
+    found = (ls,) if isinstance(ls, int) else tuple(ls)
+    if not found or found != tuple(sorted(set(found))) or found[0] < 0:
+        raise ValueError(f"`ls` must be increasing degrees, got {ls}")
+    return found
 
 
 def internal(shared_weights: bool, internal_weights: bool | None) -> bool:

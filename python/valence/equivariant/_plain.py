@@ -1,4 +1,4 @@
-"""A descriptor as a few einsums: what the plain definitions in torch and JAX run."""
+"""What torch and JAX share to run a descriptor: its plain definition as a few einsums, messages in its names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from valence.equivariant.descriptor import Descriptor
 
-__all__ = ["Batch", "batches"]
+__all__ = ["Batch", "batches", "check_range", "renamed"]
 
 #: Numbers that one einsum may hold for each row and factor; more paths go into the next.
 _MOST = 1 << 14
@@ -44,3 +44,20 @@ def batches(descriptor: Descriptor) -> tuple[Batch, ...]:
                 places = tuple(np.stack([at[f] for at, _ in chosen]) for f in range(len(shapes)))
                 found.append(Batch(product.operands[:-1], text, places, np.stack([c for _, c in chosen])))
     return tuple(found)
+
+
+def renamed(descriptor: Descriptor, error: Exception) -> Exception:
+    """The kernel's message in the descriptor's own names."""
+    text = str(error)
+    for n, operand in enumerate(descriptor.inputs):
+        text = text.replace(f"`x{n + 1}`", f"`{operand.name}`")
+        text = text.replace(f"`index_{n + 1}`", f"the index of `{operand.name}`")
+    return type(error)(text.replace("`index_out`", f"the index of `{descriptor.output.name}`"))
+
+
+def check_range(name: str, index: np.ndarray, size: int) -> None:
+    """Refuses an index of operand `name` that is not a row of it."""
+    wrong = np.flatnonzero((index < 0) | (index >= size))
+    if len(wrong):
+        row = wrong[0]
+        raise ValueError(f"the index of `{name}` must be in [0, {size}), got {index[row]} in row {row}")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,44 @@ import numpy as np
 from valence import _native
 from valence._op import REGISTRY, Op, Static
 
+if TYPE_CHECKING:
+    from valence.jax._polynomial import polynomial
+    from valence.jax.layers import (
+        ChannelWiseTensorProduct,
+        FullyConnectedTensorProduct,
+        Linear,
+        SymmetricContraction,
+        TensorProduct,
+    )
+    from valence.jax.scalars import Gate, SphericalHarmonics
+
+__all__ = [
+    "ChannelWiseTensorProduct",
+    "FullyConnectedTensorProduct",
+    "Gate",
+    "Linear",
+    "SphericalHarmonics",
+    "SymmetricContraction",
+    "TensorProduct",
+    "function",
+    "polynomial",
+]
+
+#: What is not an op, and the module that defines it.
+_HOME = {
+    "polynomial": "valence.jax._polynomial",
+    **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.jax.scalars"),
+    **dict.fromkeys(
+        [
+            "ChannelWiseTensorProduct",
+            "FullyConnectedTensorProduct",
+            "Linear",
+            "SymmetricContraction",
+            "TensorProduct",
+        ],
+        "valence.jax.layers",
+    ),
+}
 _TARGET = "valence_op"
 
 
@@ -111,11 +150,14 @@ def function(op: Op) -> Callable[..., Any]:
 
 
 @functools.cache
-def __getattr__(name: str) -> Callable[..., Any]:
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
     if name not in REGISTRY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; the ops are {', '.join(REGISTRY)}")
+        known = ", ".join((*REGISTRY, *_HOME))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; the ops and layers are {known}")
     return REGISTRY[name].on(function)
 
 
 def __dir__() -> list[str]:
-    return ["function", *REGISTRY]
+    return ["function", *_HOME, *REGISTRY]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import valence.torch
 from valence._op import Op, Static
-from valence.equivariant._plain import batches
+from valence.equivariant._plain import batches, check_range, renamed
 from valence.equivariant.descriptor import Descriptor
 from valence.equivariant.polynomial import INDEXED, OPS, OWN, Access, plan
 from valence.torch import _run
@@ -64,7 +64,7 @@ def polynomial(
             return _Apply.apply(op, static, *arguments)  # pyright: ignore[reportReturnType]
         return _run(op, op.kernel(static), arguments)[0]
     except (TypeError, ValueError) as error:
-        raise _renamed(descriptor, error) from None
+        raise renamed(descriptor, error) from None
 
 
 class _Apply(torch.autograd.Function):
@@ -115,15 +115,6 @@ def _refused(descriptor: Descriptor, operands: Sequence, indices: Mapping) -> Ex
     return TypeError("operands and indices must be torch tensors")
 
 
-def _renamed(descriptor: Descriptor, error: Exception) -> Exception:
-    """The kernel's message in the descriptor's own names."""
-    text = str(error)
-    for n, operand in enumerate(descriptor.inputs):
-        text = text.replace(f"`x{n + 1}`", f"`{operand.name}`")
-        text = text.replace(f"`index_{n + 1}`", f"the index of `{operand.name}`")
-    return type(error)(text.replace("`index_out`", f"the index of `{descriptor.output.name}`"))
-
-
 def _parameters(descriptor: Descriptor, modes: tuple[int, ...]) -> list[float]:
     return list(OPS[len(descriptor.inputs)].static((), {"descriptor": descriptor, "access": Access(modes, 0)}).params)
 
@@ -156,10 +147,34 @@ def _numbers(descriptor: Descriptor) -> list[tuple]:
 _numbers._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
+def _check(descriptor: Descriptor, operands: Sequence[Tensor], given: Sequence[Any], size_out: int) -> None:
+    """What the kernels check: dtypes, devices, indices."""
+    lead = operands[0]
+    for operand, value in zip(descriptor.inputs, operands):
+        first = descriptor.inputs[0].name
+        if lead.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"`{first}` must be float32 or float64, got {lead.dtype}")
+        if value.dtype != lead.dtype:
+            raise TypeError(f"`{operand.name}` must be {lead.dtype} as `{first}` is, got {value.dtype}")
+        if value.device != lead.device:
+            raise ValueError(f"`{operand.name}` must be on {lead.device} as `{first}` is, got {value.device}")
+    for operand, index, size in zip(descriptor.operands, given, [*[o.shape[0] for o in operands], size_out]):
+        if index is None:
+            continue
+        if index.dtype not in (torch.int32, torch.int64):
+            raise TypeError(f"the index of `{operand.name}` must be int32 or int64, got {index.dtype}")
+        if index.device != lead.device:
+            raise ValueError(f"the index of `{operand.name}` must be on {lead.device}, got {index.device}")
+        if index.device.type != "meta":
+            check_range(operand.name, index.cpu().numpy(), size)
+
+
 def _plain(descriptor: Descriptor, operands: Sequence[Tensor], indices: Mapping, size_out: int | None) -> Tensor:
     """out[seg] += einsum(subscripts, x[seg], …, C), paths of one shape at once."""
     access, given = plan(descriptor, [o.shape for o in operands], indices, size_out)
     lead = operands[0]
+    if not torch.compiler.is_compiling():
+        _check(descriptor, operands, given, access.size_out)
     rows = next((i.shape[0] for i in given if i is not None), None)
     if rows is None:
         rows = next((o.shape[0] for o, mode in zip(operands, access.modes) if mode == OWN), 1)

@@ -103,16 +103,13 @@ class SymmetricContraction(nn.Module):
         return layer
 
     def _make(self, made: Descriptor, num_elements: int, dtype: torch.dtype | None, device: Any) -> None:
-        if isinstance(num_elements, bool) or not isinstance(num_elements, int) or num_elements < 1:
-            raise ValueError(f"`num_elements` must be a whole number of at least 1, got {num_elements!r}")
         self.descriptor = _layers.named(made, "weight", "x", "out")
         _, x, out = made.operands
         assert x.irreps is not None and out.irreps is not None
         self.irreps_in: Irreps = x.irreps
         self.irreps_out: Irreps = out.irreps
         self.num_elements = num_elements
-        channels = x.irreps[0][0] if len(x.irreps) else 0
-        self.weight_shape = (made.weight_numel // channels if channels else 0, channels)
+        self.weight_shape = _layers.contraction_weights(made, num_elements)
         self.weight = nn.Parameter(torch.randn(num_elements, *self.weight_shape, dtype=dtype, device=device))
 
     def forward(self, x: Tensor, indices: Tensor, use_fallback: bool = False) -> Tensor:

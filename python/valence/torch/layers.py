@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from valence.equivariant import _layers
 from valence.equivariant.descriptor import Descriptor
-from valence.equivariant.instructions import instructed_tensor_product
 from valence.equivariant.irreps import Irreps
 from valence.torch._polynomial import polynomial
 
@@ -314,24 +313,15 @@ class TensorProduct(_Weighted):
         group: str | None = None,
         convention: str = "e3nn05",
     ) -> None:
-        if not isinstance(descriptor, Descriptor):
-            layouts = (
-                _layers.layout_of("layout_in1", layout_in1, layout),
-                _layers.layout_of("layout_in2", layout_in2, layout),
-                _layers.layout_of("layout_out", layout_out, layout),
-            )
-            if instructions is None:
-                raise ValueError("`instructions` must be given with irreps, got None")
-            descriptor = instructed_tensor_product(
-                descriptor, irreps_in2, irreps_out, instructions, layout=layouts, group=group, convention=convention
-            )
-        weighted = descriptor.operands[0].name == "weight"
-        features = len(descriptor.inputs) - weighted
-        if features not in (1, 2):
-            raise ValueError(f"`descriptor` must have one or two inputs beside the weights, got {features}")
-        names = [*["weight"] * weighted, "x1", "x2"][: len(descriptor.inputs)]
+        layouts = (
+            _layers.layout_of("layout_in1", layout_in1, layout),
+            _layers.layout_of("layout_in2", layout_in2, layout),
+            _layers.layout_of("layout_out", layout_out, layout),
+        )
+        made = _layers.product_of(descriptor, irreps_in2, irreps_out, instructions, layouts, group, convention)
+        weighted = made.operands[0].name == "weight"
         super().__init__(
-            _layers.named(descriptor, *names, "out"),
+            made,
             shared_weights=shared_weights,
             internal_weights=internal_weights if weighted else False,
             dtype=dtype,

@@ -32,9 +32,7 @@ class SphericalHarmonics(nn.Module):
 
     def __init__(self, ls: int | Sequence[int], normalize: bool = True, *, normalization: str = "component") -> None:
         super().__init__()
-        self.ls = [ls] if isinstance(ls, int) else list(ls)
-        if not self.ls or self.ls != sorted(set(self.ls)) or self.ls[0] < 0:
-            raise ValueError(f"`ls` must be increasing degrees, got {ls}")
+        self.ls = list(_layers.degrees(ls))
         self.normalize, self.normalization = normalize, normalization
         self.irreps_out = Irreps([(1, (l, (-1) ** l)) for l in self.ls])
         self._whole = self.ls == list(range(self.ls[-1] + 1))

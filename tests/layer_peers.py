@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 
 import numpy as np
@@ -31,6 +32,8 @@ def e3nn():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         package = pytest.importorskip("e3nn", reason="e3nn is not installed")
+        for part in ("o3", "nn"):
+            importlib.import_module(f"e3nn.{part}")
     return package, "e3nn04" if package.__version__.startswith(("0.3", "0.4")) else "e3nn05"
 
 

@@ -48,15 +48,17 @@ def polynomial(
     ValueError, if a shape does not fit the operand (named) or an index is out of range (with its row); TypeError for dtypes.
     """
     given = indices or {}
-    if use_fallback:
-        return _plain(descriptor, operands, given, size_out)
     if torch.compiler.is_compiling():
-        return _traced(descriptor, operands, given, size_out)
+        run = _plain if use_fallback else _traced
+        return run(descriptor, operands, given, size_out)
     try:
         shapes = tuple([o.shape for o in operands])
         lengths = tuple([(key, index.shape) for key, index in given.items()])
     except AttributeError:
         raise _refused(descriptor, operands, given) from None
+    if use_fallback:
+        _prepared(descriptor, shapes, lengths, size_out)  # for its checks
+        return _plain(descriptor, operands, given, size_out)
     op, static, order = _prepared(descriptor, shapes, lengths, size_out)
     arguments = (*operands, *[_NO_INDEX if key is None else given[key] for key in order])
     try:

@@ -45,6 +45,9 @@ class SphericalHarmonics(Module):
         )
         return found[:, np.concatenate([np.arange(l * l, (l + 1) ** 2) for l in self.ls])]
 
+    def __repr__(self) -> str:
+        return f"SphericalHarmonics({list(self.ls)}, normalize={self.normalize}, normalization={self.normalization!r})"
+
 
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "silu": jax.nn.silu,
@@ -141,6 +144,9 @@ class Gate(Module):
                 polynomial(self.plan.product, gated, jnp.concatenate(gates, axis=1), use_fallback=use_fallback)
             )
         return jnp.concatenate(parts, axis=1) if parts else jnp.zeros((x.shape[0], 0), x.dtype)
+
+    def __repr__(self) -> str:
+        return f"Gate({self.irreps_in} -> {self.irreps_out})"
 
 
 def _apply(activation: Any, x: jax.Array) -> jax.Array:

@@ -7,7 +7,6 @@ import warnings
 
 import numpy as np
 import pytest
-import valence as vl
 from valence.equivariant import Irreps
 
 #: (irreps1, irreps2, irreps_out): a MACE layer, several channels on both sides, wrong parities and missing degrees, high
@@ -47,20 +46,7 @@ def cuequivariance():
 
 def turn(irreps: Irreps, features: np.ndarray, rotation: np.ndarray, inverted: bool, layout: str) -> np.ndarray:
     """Features [rows, dim] after the rotation, and the inversion if `inverted`."""
-    out = np.empty_like(features)
-    for (mul, ir), place in zip(irreps, irreps.slices):
-        d = vl.wigner_d(ir.l, rotation) * (ir.p if inverted else 1)
-        block = features[:, place]
-        if layout == "mul_ir":
-            turned = np.einsum(
-                "ij,zuj->zui", d, block.reshape(-1, mul, ir.dim) if mul else np.zeros((len(block), 0, ir.dim))
-            )
-        else:
-            turned = np.einsum(
-                "ij,zju->ziu", d, block.reshape(-1, ir.dim, mul) if mul else np.zeros((len(block), ir.dim, 0))
-            )
-        out[:, place] = turned.reshape(len(block), -1) if mul else 0
-    return out
+    return features @ irreps.rotation_matrix(-rotation if inverted else rotation, layout=layout).T
 
 
 def e3nn_channelwise(o3, irreps1: str, irreps2: str):

@@ -220,12 +220,12 @@ class TestErrors:
             ({"x2": torch.ones(6, 4)}, ValueError, "`x2` must have 7 rows as the index of `x1` has, got 6"),
             ({"weight": torch.ones(7, 23)}, ValueError, "`weight` must be of shape [24] or [rows, 24], got [7, 23]"),
             ({"weight": None}, ValueError, "`weight` must be given to a layer without weights of its own, got None"),
-            ({"indices_1": torch.tensor([0, 1, 2, 3, 5, 0, 1])}, ValueError, "the index of `x1` must be in [0, 5), got 5 in row 4"),
-            ({"indices_1": torch.tensor([0, 1, 2, -1, 0, 0, 1])}, ValueError, "the index of `x1` must be in [0, 5), got -1 in row 3"),
-            ({"indices_1": torch.ones(7)}, TypeError, "the index of `x1` must be int32"),
-            ({"indices_1": torch.ones(7, 1, dtype=torch.int64)}, ValueError, "the index of `x1` must be of shape [rows], got [7, 1]"),
+            ({"indices_1": torch.tensor([0, 1, 2, 3, 5, 0, 1])}, ValueError, "`indices['x1']` must be in [0, 5), got 5 in row 4"),
+            ({"indices_1": torch.tensor([0, 1, 2, -1, 0, 0, 1])}, ValueError, "`indices['x1']` must be in [0, 5), got -1 in row 3"),
+            ({"indices_1": torch.ones(7)}, TypeError, "`indices['x1']` must be int32"),
+            ({"indices_1": torch.ones(7, 1, dtype=torch.int64)}, ValueError, "`indices['x1']` must be of shape [rows], got [7, 1]"),
             ({"indices_out": torch.arange(7)}, ValueError, "`size_out` must be given with an index of the output, got None"),
-            ({"indices_out": torch.arange(7), "size_out": 6}, ValueError, "the index of `out` must be in [0, 6), got 6 in row 6"),
+            ({"indices_out": torch.arange(7), "size_out": 6}, ValueError, "`indices['out']` must be in [0, 6), got 6 in row 6"),
             ({"x1": torch.ones(5, 16).long()}, TypeError, "`x1` must be "),
             ({"x2": torch.ones(7, 4).double()}, TypeError, "`x2` must be "),
             ({"x2": torch.ones(7, 4, device="meta")}, ValueError, "`x2` must be on "),
@@ -247,7 +247,7 @@ class TestErrors:
             layer(torch.ones(1, 2), torch.ones(2, 6), weight_indices=torch.tensor([0]))
         with pytest.raises(ValueError, match=r"^`weight_indices` must be given for 2 classes of weights, got None"):
             layer(torch.ones(1, 2))
-        with pytest.raises(ValueError, match=r"^the index of `weight` must be in \[0, 2\), got 2 in row 0"):
+        with pytest.raises(ValueError, match=r"^`indices\['weight'\]` must be in \[0, 2\), got 2 in row 0"):
             layer(torch.ones(1, 2), weight_indices=torch.tensor([2]))
 
 

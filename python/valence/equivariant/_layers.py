@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from valence.equivariant.descriptor import LAYOUTS, Descriptor
 from valence.equivariant.descriptors import (
     channelwise_tensor_product,
@@ -21,6 +23,7 @@ __all__ = [
     "degrees",
     "fully_connected",
     "internal",
+    "joined",
     "layout_of",
     "mixing",
     "named",
@@ -125,6 +128,11 @@ def degrees(ls: Any) -> tuple[int, ...]:
     if not found or found != tuple(sorted(set(found))) or found[0] < 0:
         raise ValueError(f"`ls` must be increasing degrees, got {ls}")
     return found
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Index arrays end to end; none of them is an empty one."""
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def internal(shared_weights: bool, internal_weights: bool | None) -> bool:

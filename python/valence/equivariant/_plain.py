@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from valence.equivariant.descriptor import Descriptor
+from valence.equivariant.polynomial import in_words
 
 __all__ = ["Batch", "batches", "check_range", "renamed"]
 
@@ -47,12 +48,8 @@ def batches(descriptor: Descriptor) -> tuple[Batch, ...]:
 
 
 def renamed(descriptor: Descriptor, error: Exception) -> Exception:
-    """The kernel's message in the descriptor's own names."""
-    text = str(error)
-    for n, operand in enumerate(descriptor.inputs):
-        text = text.replace(f"`x{n + 1}`", f"`{operand.name}`")
-        text = text.replace(f"`index_{n + 1}`", f"the index of `{operand.name}`")
-    return type(error)(text.replace("`index_out`", f"the index of `{descriptor.output.name}`"))
+    """The executing op's error in the descriptor's names."""
+    return type(error)(in_words(descriptor, str(error)))
 
 
 def check_range(name: str, index: np.ndarray, size: int) -> None:
@@ -60,4 +57,4 @@ def check_range(name: str, index: np.ndarray, size: int) -> None:
     wrong = np.flatnonzero((index < 0) | (index >= size))
     if len(wrong):
         row = wrong[0]
-        raise ValueError(f"the index of `{name}` must be in [0, {size}), got {index[row]} in row {row}")
+        raise ValueError(f"`indices['{name}']` must be in [0, {size}), got {index[row]} in row {row}")

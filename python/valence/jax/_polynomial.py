@@ -51,9 +51,9 @@ def polynomial(
     for key, index in marks.items():
         name = descriptor.operands[descriptor.place(key)].name
         if index.ndim != 1:
-            raise ValueError(f"the index of `{name}` must be of shape [rows], got {list(index.shape)}")
+            raise ValueError(f"`indices['{name}']` must be of shape [rows], got {list(index.shape)}")
         if not jnp.issubdtype(index.dtype, jnp.integer):
-            raise TypeError(f"the index of `{name}` must be integers, got {index.dtype}")
+            raise TypeError(f"`indices['{name}']` must be integers, got {index.dtype}")
     access, given = plan(descriptor, [a.shape for a in arrays], marks, size_out)
     op = OPS[len(arrays)]
     try:

@@ -98,7 +98,7 @@ def _prepared(
     for key, shape in lengths:
         if len(shape) != 1:
             name = descriptor.operands[descriptor.place(key)].name
-            raise ValueError(f"the index of `{name}` must be of shape [rows], got {list(shape)}")
+            raise ValueError(f"`indices['{name}']` must be of shape [rows], got {list(shape)}")
         marks[key] = SimpleNamespace(shape=shape, key=key)
     access, given = plan(descriptor, shapes, marks, size_out)
     op = OPS[len(shapes)]
@@ -113,7 +113,7 @@ def _refused(descriptor: Descriptor, operands: Sequence, indices: Mapping) -> Ex
     for key, index in indices.items():
         if not isinstance(index, Tensor):
             name = descriptor.operands[descriptor.place(key)].name
-            return TypeError(f"the index of `{name}` must be a torch tensor, got {type(index)}")
+            return TypeError(f"`indices['{name}']` must be a torch tensor, got {type(index)}")
     return TypeError("operands and indices must be torch tensors")
 
 
@@ -164,9 +164,9 @@ def _check(descriptor: Descriptor, operands: Sequence[Tensor], given: Sequence[A
         if index is None:
             continue
         if index.dtype not in (torch.int32, torch.int64):
-            raise TypeError(f"the index of `{operand.name}` must be int32 or int64, got {index.dtype}")
+            raise TypeError(f"`indices['{operand.name}']` must be int32 or int64, got {index.dtype}")
         if index.device != lead.device:
-            raise ValueError(f"the index of `{operand.name}` must be on {lead.device}, got {index.device}")
+            raise ValueError(f"`indices['{operand.name}']` must be on {lead.device}, got {index.device}")
         if index.device.type != "meta":
             check_range(operand.name, index.cpu().numpy(), size)
 

@@ -1,0 +1,61 @@
+"""The examples run, their loss falls, and the two floors of the MACE example are one model."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def load(name, package):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+        return importlib.import_module(name)
+
+    yield load
+    for name in [n for n in sys.modules if n.startswith("mace_")]:
+        del sys.modules[name]
+
+
+def test_the_mace_layers_of_torch_and_jax_are_one_model_and_learn(example):
+    first = example("mace_layer_torch", "torch")
+    second = example("mace_layer_jax", "jax")
+    found = [v.detach().numpy() for v in first.energy_and_forces(*first.build())]
+    for a, b in zip(found, second.energy_and_forces(*second.build())):
+        np.testing.assert_allclose(a, b, atol=1e-12 * np.abs(a).max())
+    losses = [module.train(6) for module in (first, second)]
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+    assert losses[0][-1] < losses[0][0]
+
+
+def test_the_forces_of_the_mace_layer_are_the_difference_quotient_of_its_energy(example):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    module = example("mace_layer_torch", "torch")
+    model, data = module.build()
+    _, forces = module.energy_and_forces(model, data)
+    step = torch.zeros_like(data["positions"])
+    step[3, 1] = 1e-5
+    ends = [model(data["positions"] + sign * step, data).sum() for sign in (1, -1)]
+    slope = float((ends[0] - ends[1]).detach()) / 2e-5
+    assert abs(slope + float(forces[3, 1])) < 1e-7
+
+
+def test_the_energy_of_the_mace_layer_does_not_turn_with_the_frame(example):
+    from laws import random_rotation
+
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    module = example("mace_layer_torch", "torch")
+    model, data = module.build()
+    turn = torch.from_numpy(-random_rotation(np.random.default_rng(1)))
+    turned = {**data, "positions": data["positions"] @ turn.T, "cell": data["cell"] @ turn.T}
+    (energy, forces), (same, other) = (module.energy_and_forces(model, d) for d in (data, turned))
+    np.testing.assert_allclose(same.detach(), energy.detach(), atol=1e-11)
+    np.testing.assert_allclose(other.detach(), (forces @ turn.T).detach(), atol=1e-10)

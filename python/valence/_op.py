@@ -152,6 +152,8 @@ class Op:
             inputs, outputs = ([(n, o.kind, o.dims) for n, o in side.items()] for side in (self.inputs, self.outputs))
             found = _native.Kernel(self.name, inputs, outputs, list(static.params), list(static.sizes))
             found.__dict__.update(__doc__=self.doc, __name__=self.name)
+            if len(self._kernels) >= 1024:  # a size may be another in every call
+                self._kernels.pop(next(iter(self._kernels)))
             self._kernels[static] = found
         return found
 

@@ -38,7 +38,7 @@ def by_class(layout):
 
 
 def harmonics(layout):
-    return vj.SphericalHarmonics([0, 2, 3]), [Irreps("1o")], lambda layer, x, use_fallback=False: layer(x)
+    return vj.SphericalHarmonics([0, 2, 3]), [Irreps("1o")], lambda layer, x, **kw: layer(x, **kw)
 
 
 #: Fewer than torch's: XLA takes seconds to compile each of them.

@@ -37,7 +37,7 @@ def by_class(layout):
 
 def harmonics(layout):
     layer = vt.SphericalHarmonics([0, 2, 3])
-    return layer, [Irreps("1o")], lambda x, use_fallback=False: layer(x)
+    return layer, [Irreps("1o")], layer
 
 
 MADE = [
@@ -157,6 +157,18 @@ class TestCalls:
         np.testing.assert_allclose(norm(x)[:, 2], (x[:, 2:5] ** 2).sum(1))
         weighted = vt.TensorProduct(channelwise_tensor_product("2x0e + 1x1o", "1o"), **F64)
         assert weighted(x[:, :5], x[:, :3]).shape[1] == weighted.irreps_out.dim
+
+    def test_harmonics_of_any_kind_are_their_plain_definition_to_the_second_derivative(self, rng):
+        vectors = torch.from_numpy(np.concatenate([rng.normal(size=(6, 3)), np.zeros((1, 3))])).requires_grad_()
+        for normalize, normalization in ((True, "component"), (True, "norm"), (False, "integral")):
+            layer = vt.SphericalHarmonics([0, 1, 2, 4], normalize, normalization=normalization)
+            results = []
+            for use_fallback in (False, True):
+                value = layer(vectors, use_fallback=use_fallback)
+                (first,) = torch.autograd.grad(value.pow(3).sum(), vectors, create_graph=True)
+                results.append([value, first, *torch.autograd.grad(first.pow(2).sum(), vectors)])
+            for found, expected in zip(*results):
+                np.testing.assert_allclose(found.detach(), expected.detach(), rtol=1e-9, atol=1e-9)
 
     def test_a_state_dict_goes_round(self):
         for layer in (self.layer(internal_weights=False), vt.Linear("2x0e", "3x0e"), gate("mul_ir")[0]):

@@ -43,18 +43,18 @@ def _is_plain(method: str | None, use_fallback: bool | None) -> bool:
 class _Layer:
     """The options that a layer has beside those of :mod:`valence.torch`."""
 
-    _plain: bool
+    _naive: bool
     _math: torch.dtype | None
 
     def _options(self, math_dtype: Any, method: str | None, use_fallback: bool | None) -> None:
-        self._plain = _is_plain(method, use_fallback)
+        self._naive = _is_plain(method, use_fallback)
         self._math = getattr(torch, math_dtype) if isinstance(math_dtype, str) else math_dtype
 
     def _checked(self, x: Tensor) -> bool:
         """Whether the plain definition runs; refuses numbers of another dtype than asked for."""
         if self._math is not None and x.dtype != self._math:
             raise TypeError(f"`math_dtype` must be the dtype of the numbers, {x.dtype}, got {self._math}")
-        return self._plain
+        return self._naive
 
 
 class ChannelWiseTensorProduct(_Layer, vt.ChannelWiseTensorProduct):
@@ -167,15 +167,11 @@ class SphericalHarmonics(_Layer, vt.SphericalHarmonics):
         method: str | None = None,
     ) -> None:
         super().__init__(ls, normalize)
-        if _is_plain(method, use_fallback):
-            raise ValueError(
-                "`method` must not be 'naive' for spherical harmonics, which have no plain definition here"
-            )
-        self._options(math_dtype, None, None)
+        self._options(math_dtype, method, use_fallback)
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        self._checked(vectors)
-        return super().forward(vectors)
+    def forward(self, vectors: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        kwargs.setdefault("use_fallback", self._checked(vectors))
+        return super().forward(vectors, *args, **kwargs)
 
 
 class TransposeIrrepsLayout(nn.Module):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from valence.equivariant.descriptor import Descriptor
 from valence.equivariant.polynomial import in_words
 
-__all__ = ["Batch", "batches", "check_range", "renamed"]
+__all__ = ["Batch", "batches", "check_range", "harmonics", "renamed"]
 
 #: Numbers that one einsum may hold for each row and factor; more paths go into the next.
 _MOST = 1 << 14
@@ -58,3 +59,33 @@ def check_range(name: str, index: np.ndarray, size: int) -> None:
     if len(wrong):
         row = wrong[0]
         raise ValueError(f"`indices['{name}']` must be in [0, {size}), got {index[row]} in row {row}")
+
+
+def harmonics(vectors: Any, lmax: int, normalization: str) -> list[Any]:
+    """Columns Y_lm, l to lmax, of vectors [E, 3] as they are, in operations that every array library has.
+
+    c_m + i s_m = (X + i Y)^m and Q by upward recursion in l, with X = z, Y = x, Z = y. A test by the other route than the
+    kernels'; slower and less accurate at large l.
+    """
+    if normalization not in ("component", "norm", "integral"):
+        raise ValueError(f"`normalization` must be one of component, norm, integral, got {normalization!r}")
+    y, z, x = (vectors[:, n] for n in range(3))  # the textbook frame, polar axis z
+    one, r2 = 0 * x + 1, x * x + y * y + z * z
+    c, s = [one], [0 * x]
+    for m in range(lmax):
+        c, s = [*c, x * c[m] - y * s[m]], [*s, x * s[m] + y * c[m]]
+    q = {(0, 0): one}
+    for m in range(lmax + 1):
+        if m:
+            q[m, m] = (2 * m - 1) * q[m - 1, m - 1]
+        for l in range(m + 1, lmax + 1):
+            last = (l + m - 1) * r2 * q[l - 2, m] if l > m + 1 else 0.0
+            q[l, m] = ((2 * l - 1) * z * q[l - 1, m] - last) / (l - m)
+    found = []
+    for l in range(lmax + 1):
+        scale = {"component": 2 * l + 1, "norm": 1, "integral": (2 * l + 1) / (4 * math.pi)}[normalization]
+        for m in range(-l, l + 1):
+            a = abs(m)
+            factor = math.sqrt((2 if m else 1) * scale * math.factorial(l - a) / math.factorial(l + a))
+            found.append(factor * q[l, a] * (s[a] if m < 0 else c[a]))
+    return found

@@ -12,6 +12,7 @@ import numpy as np
 
 import valence.jax
 from valence.equivariant import _layers
+from valence.equivariant._plain import harmonics
 from valence.equivariant.gates import PARITY, SECOND_MOMENT, GatePlan, gate_plan, parity_of
 from valence.equivariant.irreps import Irreps
 from valence.jax._module import Module, fixed
@@ -38,12 +39,24 @@ class SphericalHarmonics(Module):
     def irreps_out(self) -> Irreps:
         return Irreps([(1, (l, (-1) ** l)) for l in self.ls])
 
-    def __call__(self, vectors: Any) -> jax.Array:
+    def __call__(self, vectors: Any, use_fallback: bool = False) -> jax.Array:
         """Harmonics [rows, sum of 2l+1] of vectors [rows, 3]."""
+        if use_fallback:
+            return self._plain(jnp.asarray(vectors))
         found = valence.jax.spherical_harmonics(  # pyright: ignore[reportAttributeAccessIssue]
             vectors, self.ls[-1], normalize=self.normalize, normalization=self.normalization
         )
         return found[:, np.concatenate([np.arange(l * l, (l + 1) ** 2) for l in self.ls])]
+
+    def _plain(self, vectors: jax.Array) -> jax.Array:
+        if vectors.ndim != 2 or vectors.shape[1] != 3:
+            raise ValueError(f"`vector` must be of shape [E, 3], got {list(vectors.shape)}")
+        if self.normalize:
+            square = (vectors**2).sum(1, keepdims=True)
+            is_zero = square < 1e-24
+            vectors = jnp.where(is_zero, 0.0, vectors / jnp.sqrt(jnp.where(is_zero, 1.0, square)))
+        columns = harmonics(vectors, self.ls[-1], self.normalization)
+        return jnp.stack([column for l in self.ls for column in columns[l * l : (l + 1) ** 2]], axis=1)
 
     def __repr__(self) -> str:
         return f"SphericalHarmonics({list(self.ls)}, normalize={self.normalize}, normalization={self.normalization!r})"

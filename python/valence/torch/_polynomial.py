@@ -15,11 +15,9 @@ from valence._op import Op, Static
 from valence.equivariant._plain import batches, check_range, renamed
 from valence.equivariant.descriptor import Descriptor
 from valence.equivariant.polynomial import INDEXED, OPS, OWN, Access, plan
-from valence.torch import _run
+from valence.torch import NO_INDEX, _run
 
 __all__ = ["polynomial"]
-
-_NO_INDEX = torch.empty(0, dtype=torch.int32)
 
 
 def polynomial(
@@ -60,7 +58,7 @@ def polynomial(
         _prepared(descriptor, shapes, lengths, size_out)  # for its checks
         return _plain(descriptor, operands, given, size_out)
     op, static, order = _prepared(descriptor, shapes, lengths, size_out)
-    arguments = (*operands, *[_NO_INDEX if key is None else given[key] for key in order])
+    arguments = (*operands, *[NO_INDEX if key is None else given[key] for key in order])
     try:
         if torch.is_grad_enabled() and any([o.requires_grad for o in operands]):
             return _Apply.apply(op, static, *arguments)  # pyright: ignore[reportReturnType]
@@ -137,7 +135,7 @@ def _traced(descriptor: Descriptor, operands: Sequence[Tensor], indices: Mapping
     access, given = plan(descriptor, [o.shape for o in operands], indices, size_out)
     modes = tuple([int(m) for m in access.modes])
     sizes = [*[o.size for o in descriptor.inputs], descriptor.output.size, access.size_out]
-    indexed = [_NO_INDEX if i is None else i for i in given]
+    indexed = [NO_INDEX if i is None else i for i in given]
     return _CUSTOM[len(operands)](*operands, *indexed, _parameters(descriptor, modes), sizes)
 
 

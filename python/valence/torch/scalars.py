@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import valence.torch
 from valence.equivariant import _layers
+from valence.equivariant._plain import harmonics
 from valence.equivariant.gates import PARITY, SECOND_MOMENT, gate_plan, parity_of
 from valence.equivariant.irreps import Irreps
 from valence.torch._polynomial import polynomial
@@ -37,14 +38,26 @@ class SphericalHarmonics(nn.Module):
         self.irreps_out = Irreps([(1, (l, (-1) ** l)) for l in self.ls])
         self._whole = self.ls == list(range(self.ls[-1] + 1))
 
-    def forward(self, vectors: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, use_fallback: bool = False) -> Tensor:
         """Harmonics [rows, sum of 2l+1] of vectors [rows, 3]."""
+        if use_fallback:
+            return self._plain(vectors)
         found = valence.torch.spherical_harmonics(  # pyright: ignore[reportAttributeAccessIssue]
             vectors, self.ls[-1], normalize=self.normalize, normalization=self.normalization
         )
         if self._whole:
             return found
         return torch.cat([found[:, l * l : (l + 1) ** 2] for l in self.ls], dim=1)
+
+    def _plain(self, vectors: Tensor) -> Tensor:
+        if vectors.ndim != 2 or vectors.shape[1] != 3:
+            raise ValueError(f"`vector` must be of shape [E, 3], got {list(vectors.shape)}")
+        if self.normalize:
+            square = vectors.pow(2).sum(1, keepdim=True)
+            is_zero = square < 1e-24
+            vectors = torch.where(is_zero, 0.0, vectors / torch.where(is_zero, 1.0, square).sqrt())
+        columns = harmonics(vectors, self.ls[-1], self.normalization)
+        return torch.stack([column for l in self.ls for column in columns[l * l : (l + 1) ** 2]], dim=1)
 
     def extra_repr(self) -> str:
         return f"ls={self.ls}, normalize={self.normalize}, normalization={self.normalization!r}"

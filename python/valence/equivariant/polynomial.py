@@ -114,11 +114,12 @@ def run(
 def in_words(descriptor: Descriptor, message: str) -> str:
     """An error of the executing op with the descriptor's names: `x1` is its first operand, `index_1` that operand's index."""
     names = [o.name for o in descriptor.operands]
-    found = re.match(r"`(x|index_)(\d+|out)`", message)
-    if found is None:
-        return message
-    name = names[-1] if found[2] == "out" else names[int(found[2]) - 1]
-    return f"`{name}`{message[found.end() :]}" if found[1] == "x" else f"`indices['{name}']`{message[found.end() :]}"
+
+    def word(found: re.Match[str]) -> str:
+        name = names[-1] if found[2] == "out" else names[int(found[2]) - 1]
+        return f"`{name}`" if found[1] == "x" else f"`indices['{name}']`"
+
+    return re.sub(rf"`(x|index_)([1-{len(names) - 1}]|out)`", word, message)
 
 
 def _declare(count: int) -> Op:

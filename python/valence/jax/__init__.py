@@ -149,14 +149,16 @@ def function(op: Op) -> Callable[..., Any]:
     return call
 
 
-@functools.cache
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    if name not in REGISTRY:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in REGISTRY:
+        value = REGISTRY[name].on(function)
+    else:
         known = ", ".join((*REGISTRY, *_HOME))
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; the ops and layers are {known}")
-    return REGISTRY[name].on(function)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -20,6 +20,8 @@ from valence.jax._polynomial import polynomial
 
 __all__ = ["Gate", "SphericalHarmonics"]
 
+_HARMONICS = valence.jax.spherical_harmonics
+
 
 class SphericalHarmonics(Module):
     """As :class:`valence.torch.SphericalHarmonics`.
@@ -43,9 +45,7 @@ class SphericalHarmonics(Module):
         """Harmonics [rows, sum of 2l+1] of vectors [rows, 3]."""
         if use_fallback:
             return self._plain(jnp.asarray(vectors))
-        found = valence.jax.spherical_harmonics(  # pyright: ignore[reportAttributeAccessIssue]
-            vectors, self.ls[-1], normalize=self.normalize, normalization=self.normalization
-        )
+        found = _HARMONICS(vectors, self.ls[-1], normalize=self.normalize, normalization=self.normalization)
         return found[:, np.concatenate([np.arange(l * l, (l + 1) ** 2) for l in self.ls])]
 
     def _plain(self, vectors: jax.Array) -> jax.Array:

@@ -17,6 +17,8 @@ from valence.torch._polynomial import polynomial
 
 __all__ = ["Gate", "SphericalHarmonics"]
 
+_HARMONICS = valence.torch.spherical_harmonics
+
 
 class SphericalHarmonics(nn.Module):
     """Real spherical harmonics of chosen degrees, by default "component" normalised and of the vectors' directions.
@@ -42,9 +44,7 @@ class SphericalHarmonics(nn.Module):
         """Harmonics [rows, sum of 2l+1] of vectors [rows, 3]."""
         if use_fallback:
             return self._plain(vectors)
-        found = valence.torch.spherical_harmonics(  # pyright: ignore[reportAttributeAccessIssue]
-            vectors, self.ls[-1], normalize=self.normalize, normalization=self.normalization
-        )
+        found = _HARMONICS(vectors, self.ls[-1], normalize=self.normalize, normalization=self.normalization)
         if self._whole:
             return found
         return torch.cat([found[:, l * l : (l + 1) ** 2] for l in self.ls], dim=1)

@@ -12,6 +12,7 @@ from valence.equivariant.descriptors import (
     linear,
     norm_squared,
 )
+from valence.equivariant.instructions import instructed_tensor_product
 from valence.equivariant.irreps import Irrep, Irreps, ir_mul_to_mul_ir, mul_ir_to_ir_mul
 from valence.equivariant.ops import NUMPY
 from valence.equivariant.paths import tp_num_paths, tp_path_info
@@ -37,6 +38,7 @@ __all__ = [
     "fused_message_passing",
     "fused_sh_tp_simple",
     "gate_product",
+    "instructed_tensor_product",
     "ir_mul_to_mul_ir",
     "linear",
     "mul_ir_to_ir_mul",

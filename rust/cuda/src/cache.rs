@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use cudarc::nvrtc::sys;
 use valence_core::Result;
 
-use crate::HEADERS;
-
 /// `VALENCE_CACHE_DIR`, else the user's cache folder; `None` if there is neither (then kernels are compiled anew).
 pub fn default_folder() -> Option<PathBuf> {
     let own = std::env::var_os("VALENCE_CACHE_DIR").map(PathBuf::from);
@@ -38,7 +36,7 @@ pub fn cubin(
 ) -> Result<Vec<u8>> {
     let Some(folder) = folder else { return compile() };
     let mut hasher = DefaultHasher::new();
-    (text, HEADERS, arch, compiler_version(), env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+    (text, arch, compiler_version(), env!("CARGO_PKG_VERSION")).hash(&mut hasher);
     let path = folder.join(format!("{:016x}-{arch}.cubin", hasher.finish()));
     if let Ok(bytes) = fs::read(&path)
         && bytes.starts_with(b"\x7fELF")

@@ -5,22 +5,24 @@ use std::ffi::{CStr, CString, c_char};
 use cudarc::nvrtc::{result, sys};
 use valence_core::{Error, Result};
 
-use crate::HEADERS;
-
-fn options(arch: &str, includes: &[String], defines: &[(&str, String)]) -> Vec<String> {
-    let mut o = vec![
+fn options(arch: &str) -> Vec<String> {
+    vec![
         format!("--gpu-architecture={arch}"), // sm_XX gives a cubin; compute_XX would give PTX only
         "--std=c++17".into(),
         "--fmad=true".into(),
-        "--restrict".into(),
-    ];
-    o.extend(includes.iter().filter(|p| !p.is_empty()).map(|p| format!("--include-path={p}")));
-    o.extend(defines.iter().map(|(name, value)| format!("--define-macro={name}={value}")));
-    o
+        "--ptxas-options=-v".into(), // registers, shared memory and spills, into the log
+    ]
 }
 
-/// Compiles one kernel text for one architecture such as "sm_90", with compile-time sizes by `defines`.
-pub fn cubin(text: &str, name: &str, arch: &str, includes: &[String], defines: &[(&str, String)]) -> Result<Vec<u8>> {
+/// A compiled text.
+pub struct Compiled {
+    pub image: Vec<u8>,
+    /// What the compiler says, with the resources of each kernel.
+    pub log: String,
+}
+
+/// Compiles one complete kernel text for one architecture such as "sm_90".
+pub fn compile(text: &str, name: &str, arch: &str) -> Result<Compiled> {
     // cudarc panics on its first call into a library that is not there: ask first.
     // SAFETY: it only looks for the library.
     if !unsafe { sys::is_culib_present() } {
@@ -29,18 +31,14 @@ pub fn cubin(text: &str, name: &str, arch: &str, includes: &[String], defines: &
     }
     let c_text =
         |field: &str, s: &str| CString::new(s).map_err(|_| Error::value(field, "without NUL bytes", "a text with one"));
-    // Our own headers travel with the crate, so they are put in front of the text instead of being looked for.
-    let inlined = HEADERS.iter().fold(text.to_string(), |text, (header, content)| {
-        text.replace(&format!("#include \"{header}\""), &content.replace("#pragma once", ""))
-    });
-    let (source, name) = (c_text("text", &inlined)?, c_text("name", name)?);
+    let (source, name) = (c_text("text", text)?, c_text("name", name)?);
     let program = result::create_program(source.as_c_str(), Some(name.as_c_str()))
         .map_err(|e| Error::Device(format!("NVRTC failed: {e:?}")))?;
     // SAFETY: `program` was just made and is destroyed below, after its last use.
-    let compiled = unsafe { result::compile_program(program, &options(arch, includes, defines)) };
+    let compiled = unsafe { result::compile_program(program, &options(arch)) };
     let out = match compiled {
         // SAFETY: the program has compiled.
-        Ok(()) => unsafe { read_cubin(program) },
+        Ok(()) => unsafe { read_cubin(program) }.map(|image| Compiled { image, log: log(program) }),
         Err(e) => Err(Error::Device(format!("kernel {name:?} for {arch}: {e:?}\n{}", log(program)))),
     };
     // SAFETY: the program's last use.

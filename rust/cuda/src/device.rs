@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::CUdevice_attribute;
 use cudarc::driver::{CudaContext, sys};
-use cudarc::nvrtc::Ptx;
 use valence_core::{Error, Result};
-
-use crate::{cache, compile};
 
 /// A driver error as ours.
 pub(crate) fn failed(e: impl std::fmt::Debug) -> Error {
@@ -65,20 +62,11 @@ pub fn list() -> Result<Vec<(String, String, usize)>> {
         .collect()
 }
 
-fn architecture(context: &CudaContext) -> Result<String> {
+pub(crate) fn architecture(context: &CudaContext) -> Result<String> {
     let part = |which| context.attribute(which).map_err(failed);
     let major = part(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = part(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
     Ok(format!("sm_{major}{minor}"))
-}
-
-/// A kernel text compiled for the context's GPU, from the cache if it is there.
-pub(crate) fn image(context: &CudaContext, name: &str, text: &str, include_folder: &str) -> Result<Ptx> {
-    let arch = architecture(context)?;
-    let cubin = cache::cubin(cache::default_folder().as_deref(), text, &arch, || {
-        compile::cubin(text, name, &arch, &[include_folder.to_string()], &[])
-    })?;
-    Ok(Ptx::from_binary(cubin))
 }
 
 #[cfg(test)]

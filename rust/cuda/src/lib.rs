@@ -1,24 +1,35 @@
 //! The same mathematics for a GPU: kernel text (`<room>/<op>.cu`) beside its launcher (`<room>/<op>.rs`).
 //!
-//! Nothing is linked: driver and NVRTC are found at run time, and a machine without them gets an error that says so.
-//! Every kernel compiles to a cubin without a GPU ([`compile`]) and runs on the CPU in the tests through
-//! `shim/cuda_shim.h`.
+//! A launcher writes a [`plan::Plan`], a list of launches, from names and shapes alone; [`run`] carries it out. Nothing is
+//! linked: driver and NVRTC are found at run time, and a machine without them gets an error that says so. Every kernel
+//! compiles to a cubin without a GPU ([`compile`]), and whole plans run on the CPU in the tests through `shim/cuda_shim.h`.
 
+pub mod basis;
 pub mod cache;
 pub mod compile;
 pub mod device;
 pub mod edges;
+pub mod equivariant;
+pub mod plan;
+pub mod run;
+pub mod source;
 
-/// A kernel text of this crate: name, source.
-pub struct Source {
-    pub name: &'static str,
-    pub text: &'static str,
-}
+use equivariant::coupling::Coupling;
+use source::{Precision, Source, Unit};
+use valence_core::basis::Normalization::Component;
+use valence_core::basis::harmonics::Harmonics;
 
-/// Every kernel text, for the check that all compile.
+/// Kernel texts of common sizes, for the check that all compile without spilling a register: harmonics to degree 6 (written
+/// out) and 10 (loops), products of degrees 1 to 4, both precisions. Others are made at run time in the same way.
 pub fn sources() -> Vec<Source> {
-    vec![Source { name: "edges/length.cu", text: edges::length::TEXT }]
+    let harmonics = [(3, false), (3, true), (6, true), (10, true)].map(|(lmax, normalize)| {
+        Unit::Harmonics(Harmonics { lmax, normalize, normalization: Component, polar_y: true })
+    });
+    let products = [1, 2, 3, 4].into_iter().flat_map(|l| {
+        let [there, back] = [false, true].map(|back| Coupling { lmax: [l; 3], back });
+        let both = [there, back].into_iter().flat_map(|c| [Unit::Simple(c), Unit::Gather(c), Unit::Dense(c)]);
+        both.chain([Unit::Reduce(there)])
+    });
+    let units = [Unit::Zero, Unit::Length, Unit::Inside].into_iter().chain(harmonics).chain(products);
+    units.flat_map(|u| [Precision::F32, Precision::F64].map(|p| u.source(p))).collect()
 }
-
-/// What kernel texts include: file name, content.
-pub const HEADERS: [(&str, &str); 1] = [("common.cuh", include_str!("common.cuh"))];

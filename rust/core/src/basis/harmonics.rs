@@ -21,7 +21,7 @@ const TINY_SQUARED: f64 = 1e-24;
 const LARGEST: usize = 128;
 
 /// What to compute: the static parameters of the op.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Harmonics {
     pub lmax: usize,
     pub normalize: bool,

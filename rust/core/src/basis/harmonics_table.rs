@@ -11,7 +11,7 @@ pub const UNROLLED: usize = 6;
 pub const PAIRS: usize = (UNROLLED + 1) * (UNROLLED + 2) / 2;
 
 /// What the harmonics of one degree are multiplied by.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Normalization {
     /// The squares of a degree sum to 2l + 1 on the unit sphere.
     Component,

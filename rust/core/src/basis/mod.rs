@@ -5,7 +5,7 @@ mod envelope;
 mod functions;
 pub mod harmonics;
 mod harmonics_body;
-mod harmonics_table;
+pub mod harmonics_table;
 pub mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_avx2;

@@ -1,0 +1,3 @@
+//! Functions of edge vectors on a GPU.
+
+pub mod harmonics;

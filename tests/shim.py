@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,10 +16,14 @@ from valence import _native
 SHIM = Path(__file__).parent.parent / "rust" / "cuda" / "shim"
 
 
+OPTIONS = ["-O1", "-std=c++17", "-w", "-fPIC"]
+
+
 def entries(text: str) -> str:
-    """A plain function for each kernel of a preprocessed text: grid, block, and the arguments as pointers to them."""
+    """A plain function for each kernel of a text: grid, block, and the arguments as pointers to them."""
     made = []
-    for name, signature in re.findall(r"extern \"C\"\s+void\s+(\w+)\(([^)]*)\)", text):
+    kernel = r"extern \"C\" __global__ void (?:__launch_bounds__\(\w+\))?\s*(\w+)\(([^)]+)\)"
+    for name, signature in re.findall(kernel, text):
         types = [re.sub(r"\s*\b\w+$", "", argument.strip()) for argument in signature.split(",")]
         given = ", ".join(f"*({t}*)a[{n}]" for n, t in enumerate(types))
         made.append(
@@ -34,17 +39,22 @@ class Shim:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.libraries: dict[str, ctypes.CDLL] = {}
+        header = folder / "cuda_shim.h"  # precompiled: it takes longer than most kernels
+        shutil.copy(SHIM / "cuda_shim.h", header)
+        subprocess.run(["g++", *OPTIONS, "-x", "c++-header", str(header), "-o", f"{header}.gch"], check=True)
+        (folder / "empty").mkdir()
+        (folder / "empty" / "cuda_shim.h").touch()
 
     def compile(self, text: str) -> Path:
         path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
         if not path.exists():
             cpp = path.with_suffix(".cpp")
             cpp.write_text(text)
-            command = ["g++", "-E", "-P", "-std=c++17", f"-I{SHIM}", str(cpp)]
+            # Conditions resolved, the shim's own words kept.
+            command = ["g++", "-E", "-P", f"-I{self.folder / 'empty'}", str(cpp)]
             plain = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            cpp.write_text(f"{plain}\n{entries(plain)}")
-            command = ["g++", "-O1", "-std=c++17", "-w", "-fPIC", "-shared", str(cpp), "-o", str(path)]
-            subprocess.run(command, check=True)
+            cpp.write_text(f'#include "cuda_shim.h"\n{plain}\n{entries(plain)}')
+            subprocess.run(["g++", *OPTIONS, "-shared", str(cpp), "-o", str(path)], check=True)
         return path
 
     def library(self, text: str) -> ctypes.CDLL:
@@ -73,7 +83,8 @@ class Shim:
         }
         for text, kernel, grid, block, arguments in plan.steps:
             values = [
-                ctypes.c_int(value) if kind == "size" else ctypes.c_void_p(memory[kind](value)) for kind, value in arguments
+                ctypes.c_int(value) if kind == "size" else ctypes.c_void_p(memory[kind](value))
+                for kind, value in arguments
             ]
             pointers = (ctypes.c_void_p * len(values))(*[ctypes.addressof(v) for v in values])
             getattr(self.library(sources[text]), f"run_{kernel}")(*grid, block, pointers)

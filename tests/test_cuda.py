@@ -1,11 +1,10 @@
-"""The device floor on a machine without a GPU: the probe, the compiler, and the kernels' mathematics on the CPU."""
+"""The device floor on a machine without a GPU: the probe, the compiler, and what is said where there is no GPU."""
 
 from __future__ import annotations
 
-import ctypes
-import shutil
+import csv
 import subprocess
-from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
@@ -13,77 +12,92 @@ import valence
 from valence import _native
 from valence._op import REGISTRY
 
-CUDA = Path(__file__).parent.parent / "rust" / "cuda"
 
-SHIM_ENTRIES = """
-#include "edges/length.cu"
-#define RUN(NAME, N, ...) shim::launch(dim3((unsigned)((N) + 31) / 32), dim3(32), NAME, __VA_ARGS__)
-extern "C" void edge_length(const double* v, double* r, long long n) { RUN(edge_length_f64, n, v, r, n); }
-extern "C" void edge_length_bwd(const double* v, const double* g, double* o, long long n) {
-    RUN(edge_length_bwd_f64, n, v, g, o, n);
-}
-extern "C" void edge_length_bwd_bwd(const double* v, const double* g, const double* w, double* a, double* b, long long n) {
-    RUN(edge_length_bwd_bwd_f64, n, v, g, w, a, b, n);
-}
-static __global__ void misses_a_barrier() { if (threadIdx.x < 10) __syncthreads(); }
-extern "C" void missed_barrier() { shim::launch(dim3(1), dim3(64), misses_a_barrier); }
-"""
-
-
-@pytest.fixture(scope="session")
-def on_cpu(tmp_path_factory):
-    """The kernel texts compiled for the CPU through the shim."""
-    if shutil.which("g++") is None or not CUDA.is_dir():
-        pytest.skip("the kernel texts or g++ are not here (they are in a source checkout)")
-    folder = tmp_path_factory.mktemp("shim")
-    (folder / "main.cpp").write_text(SHIM_ENTRIES)
-    library = folder / "shim.so"
-    includes = [f"-I{CUDA / 'shim'}", f"-I{CUDA / 'src'}"]
-    command = ["g++", "-O1", "-std=c++17", "-fPIC", "-shared", *includes, str(folder / "main.cpp"), "-o", str(library)]
-    subprocess.run(command, check=True)
-    return library
-
-
-def test_the_kernels_on_the_cpu_agree_with_the_core(on_cpu, rng):
-    library = ctypes.CDLL(str(on_cpu))
-    vector = rng.normal(size=(70, 3))
-    vector[5] = 0.0
-    grad, w = rng.normal(size=70), rng.normal(size=(70, 3))
-    operands = {"edge_length": [vector], "edge_length_bwd": [vector, grad], "edge_length_bwd_bwd": [vector, grad, w]}
-    for op in REGISTRY["edge_length"].family():
-        expected = op.kernel()(*operands[op.name])
-        expected = expected if isinstance(expected, tuple) else (expected,)
-        found = [np.full(e.shape, np.nan) for e in expected]
-        addresses = [ctypes.c_void_p(a.ctypes.data) for a in (*operands[op.name], *found)]
-        getattr(library, op.name)(*addresses, ctypes.c_longlong(70))
-        for f, e in zip(found, expected):
-            np.testing.assert_allclose(f, e, rtol=1e-14, atol=1e-15)
-
-
-def test_a_thread_that_misses_a_barrier_is_caught(on_cpu):
-    program = f"import ctypes; ctypes.CDLL({str(on_cpu)!r}).missed_barrier()"
-    done = subprocess.run(["python3", "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "a thread left before __syncthreads" in done.stderr
+def compiler():
+    pytest.importorskip("cuda.pathfinder", reason="cuda-pathfinder is not installed (extra `cuda`)")
 
 
 def test_every_kernel_compiles_for_every_architecture():
-    pytest.importorskip("cuda.pathfinder", reason="cuda-pathfinder is not installed (extra `cuda`)")
+    compiler()
     sizes = valence.cuda.compile_all()
     assert len(sizes) == len(_native.cuda_sources()) * len(valence.cuda.ARCHITECTURES)
     assert all(size > 1000 for size in sizes.values())
 
 
+def test_no_kernel_spills_a_register_or_takes_more_shared_memory_than_any_gpu_has():
+    compiler()
+    rows = valence.cuda.resources()
+    assert [r for r in rows if r["spill_bytes"]] == []
+    assert all(0 < r["registers"] <= 255 and r["shared_bytes"] <= 48 * 1024 for r in rows)
+    kernels = {(r["source"], r["kernel"]) for r in rows}
+    assert len(rows) == len(kernels) * len(valence.cuda.ARCHITECTURES)
+
+
+def test_the_table_of_kernels_has_a_row_a_kernel_and_architecture(tmp_path):
+    compiler()
+    rows = valence.cuda.write_table(tmp_path / "kernels.csv")
+    with open(tmp_path / "kernels.csv", newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [r["kernel"] for r in read] == [r["kernel"] for r in rows]
+    assert {r["architecture"] for r in read} == set(valence.cuda.ARCHITECTURES)
+
+
 def test_a_kernel_that_does_not_compile_shows_the_compilers_log():
-    pytest.importorskip("cuda.pathfinder", reason="cuda-pathfinder is not installed (extra `cuda`)")
+    compiler()
     valence.cuda._load_nvrtc()
     with pytest.raises(RuntimeError, match=r'kernel "bad.cu" for sm_90.*\n[^$]*undefined_name'):
-        _native.cuda_cubin("__global__ void f() { undefined_name(); }", "bad.cu", "sm_90", [])
+        _native.cuda_compile("__global__ void f() { undefined_name(); }", "bad.cu", "sm_90")
     with pytest.raises(ValueError, match=r"^`arch` must be a real architecture"):
-        _native.cuda_cubin("__global__ void f() {}", "f.cu", "compute_90", [])
+        _native.cuda_compile("__global__ void f() {}", "f.cu", "compute_90")
 
 
 def test_the_probe_says_why_there_is_no_gpu():
     why = valence.cuda.why_not()
     assert valence.cuda.is_available() is (why is None)
     assert (why is None) == (len(valence.cuda.devices()) > 0)
+
+
+def test_the_command_lists_gpus_or_says_why_there_is_none():
+    done = subprocess.run([sys.executable, "-m", "valence.cuda"], capture_output=True, text=True, check=True)
+    assert ("cuda:0" if valence.cuda.is_available() else f"no GPU: {valence.cuda.why_not()}") in done.stdout
+    assert "tensor_product" in done.stdout
+
+
+@pytest.mark.skipif(valence.cuda.is_available(), reason="this machine has a GPU")
+def test_a_call_on_a_gpu_that_is_not_there_says_why():
+    x, vectors = np.zeros((2, 4, 16)), np.zeros((2, 3))
+    calls = [
+        lambda: valence.spherical_harmonics(vectors, 3, device="cuda"),
+        lambda: valence.tensor_product_simple(x, x[:, 0], device="cuda:0"),
+        lambda: valence.tensor_product(x, x[:, 0], np.zeros((34, 4, 4)), device="cuda"),
+        lambda: valence.fused_sh_tp_simple(vectors, x, np.zeros(2, np.int32), device="cuda"),
+        lambda: REGISTRY["edge_length"](vectors, device="cuda"),
+    ]
+    for call in calls:
+        with pytest.raises(RuntimeError, match=r"^`device` must be one that this machine has, got cuda(:0)? and "):
+            call()
+
+
+def test_a_device_of_another_name_is_refused():
+    with pytest.raises(ValueError, match=r"^`device` must be cpu, cuda or cuda:<number>, got 'gpu'$"):
+        valence.spherical_harmonics(np.zeros((2, 3)), 3, device="gpu")
+
+
+def test_shapes_are_checked_against_the_declaration_by_name():
+    op = REGISTRY["tensor_product"]
+    static = op.encode(lmax1=1, lmax2=1, lmax_out=1)
+    assert valence.cuda.output_shapes(op, static, [[5, 2, 4], [5, 4], [5, 2, 3]]) == [[5, 3, 4]]
+    for shapes, name in (
+        ([[5, 2, 9], [5, 4], [5, 2, 3]], r"`x` must be of shape \[N, C, M1\] = \[N, C, 4\], got \[5, 2, 9\]"),
+        ([[5, 2, 4], [6, 4], [5, 2, 3]], r"`y` must be of shape \[N, M2\] = \[5, 4\], got \[6, 4\]"),
+        ([[5, 2, 4], [5, 4], [4, 2, 3]], r"`weights` must be of shape \[P, C, D\] = \[5, 2, D\], got \[4, 2, 3\]"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}$"):
+            valence.cuda.output_shapes(op, static, shapes)
+
+
+def test_degrees_that_no_kernel_is_made_for_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"^`lmax` must be a whole number from 0 to 4 on a GPU, got 5$"):
+        _native.CudaPlan("tensor_product_simple", [5.0, 5.0, 5.0], [[2, 1, 36], [2, 36]], [[2, 1, 36]], "float32")
+    with pytest.raises(ValueError, match=r"^`device` must be cpu for radial, which has no GPU kernel, got cuda$"):
+        _native.CudaPlan("radial", [], [[2]], [[2, 3]], "float32")

@@ -84,6 +84,23 @@ def bind(public: Callable[Concatenate[Any, P], R], ops: Any) -> Callable[P, R]:
     return call
 
 
+def on_device(public: Callable[Concatenate[Any, P], R], ops: Any) -> Callable[..., R]:
+    """`bind` for NumPy, with `device="cpu"` as a further keyword: "cuda" computes on a GPU."""
+    here = bind(public, ops)
+
+    @functools.wraps(public)
+    def call(*args: Any, device: str = "cpu", **kwargs: Any) -> R:
+        if device == "cpu":
+            return here(*args, **kwargs)
+        there = {name: functools.partial(op, device=device) for name, op in vars(ops).items()}
+        return public(SimpleNamespace(**there), *args, **kwargs)
+
+    signature = inspect.signature(here)
+    device = inspect.Parameter("device", inspect.Parameter.KEYWORD_ONLY, default="cpu", annotation="str")
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), device])  # pyright: ignore
+    return call
+
+
 @dataclass(frozen=True, eq=False)
 class Op:
     """A differentiable operation. Calling it runs the kernel on NumPy arrays or Arrow columns.
@@ -157,8 +174,12 @@ class Op:
             self._kernels[static] = found
         return found
 
-    def __call__(self, *args: Any, out: np.ndarray | None = None, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, out: np.ndarray | None = None, device: str = "cpu", **kwargs: Any) -> Any:
         operands, static = self.split(args, kwargs)
+        if device != "cpu":
+            from valence import cuda
+
+            return cuda.run_arrays(self, static, operands, device, out)
         return self.kernel(static)(*operands, out=out)
 
     def on(self, function: Callable[[Op], Callable[..., Any]]) -> Callable[..., Any]:

@@ -148,6 +148,8 @@ def run_arrays(op: Op, static: Static, operands: Sequence[Any], device: Any, out
     RuntimeError, if this machine has no such GPU; TypeError, ValueError, as on the CPU.
     """
     ordinal = ordinal_of(device)
+    if not has_kernels(op):
+        raise ValueError(f"`device` must be cpu for {op.name}, which has no GPU kernel, got {device}")
     lead = next(n for n, o in op.inputs.items() if o.kind == "real")
     dtype = getattr(operands[list(op.inputs).index(lead)], "dtype", None)
     arrays = []
@@ -176,7 +178,9 @@ def run_arrays(op: Op, static: Static, operands: Sequence[Any], device: Any, out
     if out is not None and (
         len(shapes) != 1 or out.dtype != dtype or list(out.shape) != shapes[0] or not out.flags.c_contiguous
     ):
-        raise ValueError(f"`out` must be a C-contiguous {dtype} array of shape {shapes[0]}, got {out.dtype} {out.shape}")
+        raise ValueError(
+            f"`out` must be a C-contiguous {dtype} array of shape {shapes[0]}, got {out.dtype} {out.shape}"
+        )
     results = [np.empty(s, dtype) for s in shapes] if out is None else [out]
     sorts = [sort_array(arrays[which], groups) for which, groups in plan.sorts]
 
@@ -345,8 +349,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: GPUs of this machine, or the table of kernels."""
     import argparse
 
-    parser = argparse.ArgumentParser(prog="python -m valence.cuda", description="GPUs, and what the kernels take of them.")
-    parser.add_argument("--table", metavar="CSV", help="compile every kernel and write registers, shared memory, spills")
+    parser = argparse.ArgumentParser(
+        prog="python -m valence.cuda", description="GPUs, and what the kernels take of them."
+    )
+    parser.add_argument(
+        "--table", metavar="CSV", help="compile every kernel and write registers, shared memory, spills"
+    )
     table = parser.parse_args(arguments).table
     if table is None:
         for number, device in enumerate(devices()):

@@ -22,6 +22,7 @@ def spherical_harmonics(
     normalization: str = "component",
     polar_axis: str = "y",
     out: np.ndarray | None = None,
+    device: str = "cpu",
 ) -> Any:
     """Real spherical harmonics Y_lm of vectors, degrees 0 to lmax, column l*l + l + m.
 
@@ -34,6 +35,7 @@ def spherical_harmonics(
         to 1 over the sphere).
     polar_axis : "y" as e3nn (degree 1 is x, y, z) or "z" as sphericart (degree 1 is y, z, x). No Condon-Shortley phase.
     out : contiguous array [E, M] that takes the result.
+    device : "cpu", or "cuda" to compute an array's on a GPU.
 
     Returns
     -------
@@ -48,9 +50,8 @@ def spherical_harmonics(
     >>> spherical_harmonics(np.array([[0.0, 2.0, 0.0]]), 1)
     array([[1.        , 0.        , 1.73205081, 0.        ]])
     """
-    return ops.SPHERICAL_HARMONICS(
-        vectors, lmax=lmax, normalize=normalize, normalization=normalization, polar_axis=polar_axis, out=out
-    )
+    parameters = {"lmax": lmax, "normalize": normalize, "normalization": normalization, "polar_axis": polar_axis}
+    return ops.SPHERICAL_HARMONICS(vectors, out=out, device=device, **parameters)
 
 
 def cutoff_envelope(

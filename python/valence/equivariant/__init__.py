@@ -1,6 +1,6 @@
 """Irreps, Clebsch-Gordan coefficients and tensor products of features that turn with the frame."""
 
-from valence._op import bind
+from valence._op import on_device
 from valence.equivariant import products
 from valence.equivariant.coupling import clebsch_gordan, wigner_3j, wigner_d
 from valence.equivariant.descriptor import LAYOUTS, Descriptor, Operand, Product, Segment
@@ -55,7 +55,7 @@ __all__ = [
     "wigner_d",
 ]
 
-fused_message_passing = bind(products.fused_message_passing, NUMPY)
-fused_sh_tp_simple = bind(products.fused_sh_tp_simple, NUMPY)
-tensor_product = bind(products.tensor_product, NUMPY)
-tensor_product_simple = bind(products.tensor_product_simple, NUMPY)
+fused_message_passing = on_device(products.fused_message_passing, NUMPY)
+fused_sh_tp_simple = on_device(products.fused_sh_tp_simple, NUMPY)
+tensor_product = on_device(products.tensor_product, NUMPY)
+tensor_product_simple = on_device(products.tensor_product_simple, NUMPY)

@@ -2,7 +2,8 @@
 
 In eager mode an op is an ``autograd.Function``; under ``torch.compile`` it is a custom op with a fake implementation, so
 the graph does not break. Both run the same kernel on the tensor's own memory. Derived from the declarations in
-``valence._op``; nothing is computed here. CPU tensors only: a tensor on another device is refused.
+``valence._op``; nothing is computed here. CPU tensors, and CUDA tensors for the ops that have a GPU kernel
+(``valence.cuda``), on torch's current stream; operands on different devices are refused.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "TensorProduct",
     "function",
     "polynomial",
+    "vjp",
 ]
 
 #: What is not an op, and the module that defines it.
@@ -52,8 +54,12 @@ NO_INDEX = torch.empty(0, dtype=torch.int32)
 _EMPTY = NO_INDEX.numpy()
 
 
-def _run(op: Op, kernel: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _run(op: Op, static: Static, kernel: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The kernel on the tensors' memory; a strided tensor is copied once by the kernel's border."""
+    if isinstance(tensors[0], Tensor) and tensors[0].is_cuda:
+        from valence import cuda
+
+        return cuda.run_tensors(op, static, tensors)
     try:
         result = kernel(*[_EMPTY if t is NO_INDEX else t.detach().numpy() for t in tensors])
     except (TypeError, AttributeError, RuntimeError) as error:
@@ -65,11 +71,13 @@ def _run(op: Op, kernel: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]
 
 def _explain(op: Op, tensors: tuple[Any, ...]) -> Exception | None:
     """Which rule an operand breaks that is no CPU tensor of a dtype that NumPy has."""
+    first = next(iter(op.inputs))
     for name, t in zip(op.inputs, tensors):
         if not isinstance(t, Tensor):
             return TypeError(f"`{name}` must be a torch tensor, got {type(t)}")
         if t.device.type != "cpu":
-            return ValueError(f"`{name}` must be on the CPU, got {t.device}")
+            rule = "on the CPU or a CUDA GPU" if name == first else f"on the CPU as `{first}` is"
+            return ValueError(f"`{name}` must be {rule}, got {t.device}")
         if t.dtype is torch.bfloat16:
             return TypeError(f"`{name}` must be float32 or float64, got {t.dtype}")
     return None
@@ -88,7 +96,7 @@ def _eager(op: Op, static: Static) -> Callable[..., Any]:
 
     def forward(ctx: Any, *tensors: Tensor) -> Any:
         ctx.save_for_backward(*tensors)
-        results = _run(op, kernel, tensors)
+        results = _run(op, static, kernel, tensors)
         return results if many else results[0]
 
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -110,7 +118,8 @@ def _register(op: Op) -> Any:
 
     def call(*args: Any) -> Any:
         *tensors, params, sizes = args
-        results = _run(op, op.kernel(Static(tuple(params), tuple(zip(letters, sizes)))), tuple(tensors))
+        static = Static(tuple(params), tuple(zip(letters, sizes)))
+        results = _run(op, static, op.kernel(static), tuple(tensors))
         return results if len(results) > 1 else next(iter(results))
 
     def fake(*args: Any) -> Any:
@@ -181,6 +190,11 @@ def function(op: Op) -> Callable[..., Any]:
     return call
 
 
+def vjp(op: Op, **parameters: Any) -> Callable[..., Any]:
+    """A derivative op of a declaration, `REGISTRY[name].bwd`, as an eager function of tensors."""
+    return _eager(op, op.static((), parameters))
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
@@ -194,4 +208,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return ["function", *_HOME, *REGISTRY]
+    return ["function", "vjp", *_HOME, *REGISTRY]

@@ -62,7 +62,7 @@ def polynomial(
     try:
         if torch.is_grad_enabled() and any([o.requires_grad for o in operands]):
             return _Apply.apply(op, static, *arguments)  # pyright: ignore[reportReturnType]
-        return _run(op, op.kernel(static), arguments)[0]
+        return _run(op, static, op.kernel(static), arguments)[0]
     except (TypeError, ValueError) as error:
         raise renamed(descriptor, error) from None
 
@@ -74,7 +74,7 @@ class _Apply(torch.autograd.Function):
     def forward(ctx: Any, op: Op, static: Static, *tensors: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.op, ctx.static = op, static
         ctx.save_for_backward(*tensors)
-        results = _run(op, op.kernel(static), tensors)
+        results = _run(op, static, op.kernel(static), tensors)
         return results if len(results) > 1 else next(iter(results))
 
     @staticmethod

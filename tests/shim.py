@@ -48,10 +48,10 @@ class Shim:
     def compile(self, text: str) -> Path:
         path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
         if not path.exists():
-            cpp = path.with_suffix(".cpp")
-            cpp.write_text(text)
-            # Conditions resolved, the shim's own words kept.
-            command = ["g++", "-E", "-P", f"-I{self.folder / 'empty'}", str(cpp)]
+            # Conditions resolved, the shim's own words kept: its header is empty there.
+            raw, cpp = self.folder / "empty" / "text.cpp", path.with_suffix(".cpp")
+            raw.write_text(text)
+            command = ["g++", "-E", "-P", str(raw)]
             plain = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             cpp.write_text(f'#include "cuda_shim.h"\n{plain}\n{entries(plain)}')
             subprocess.run(["g++", *OPTIONS, "-shared", str(cpp), "-o", str(path)], check=True)

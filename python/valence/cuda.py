@@ -322,13 +322,19 @@ _USAGE = {
 @functools.cache
 def _compiled(architectures: tuple[str, ...]) -> list[tuple[str, str, int, str]]:
     """(text's name, architecture, bytes of the cubin, the compiler's log)."""
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+
     _load_nvrtc()
-    made = []
-    for name, text in _native.cuda_sources():
-        for arch in architectures:
-            image, log = _native.cuda_compile(text, name, arch)
-            made.append((name, arch, len(image), log))
-    return made
+
+    def one(job: tuple[str, str, str]) -> tuple[str, str, int, str]:
+        name, text, arch = job
+        image, log = _native.cuda_compile(text, name, arch)
+        return name, arch, len(image), log
+
+    jobs = [(name, text, arch) for name, text in _native.cuda_sources() for arch in architectures]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(one, jobs))
 
 
 def write_table(path: Any, architectures: tuple[str, ...] = ARCHITECTURES) -> list[dict[str, Any]]:

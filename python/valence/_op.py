@@ -95,6 +95,9 @@ def on_device(public: Callable[Concatenate[Any, P], R], ops: Any) -> Callable[..
         there = {name: functools.partial(op, device=device) for name, op in vars(ops).items()}
         return public(SimpleNamespace(**there), *args, **kwargs)
 
+    call.__doc__ = (
+        f'{(public.__doc__ or "").rstrip()}\n\n    On NumPy arrays `device="cuda"` computes on a GPU, by copies.\n    '
+    )
     signature = inspect.signature(here)
     device = inspect.Parameter("device", inspect.Parameter.KEYWORD_ONLY, default="cpu", annotation="str")
     call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), device])  # pyright: ignore

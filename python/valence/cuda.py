@@ -282,8 +282,9 @@ def run_tensors(op: Op, static: Static, tensors: tuple[Any, ...]) -> tuple[Any, 
     return results
 
 
-def compile_all(architectures: tuple[str, ...] = ARCHITECTURES) -> dict[tuple[str, str], int]:
-    """Compiles the kernels of common sizes for every architecture. Needs NVRTC (extra `cuda`), no GPU.
+def compile_all(architectures: tuple[str, ...] = ARCHITECTURES, texts: str = "") -> dict[tuple[str, str], int]:
+    """Compiles the kernels of common sizes for every architecture, or the `texts` whose name that pattern finds. Needs NVRTC
+    (extra `cuda`), no GPU.
 
     Returns
     -------
@@ -293,14 +294,14 @@ def compile_all(architectures: tuple[str, ...] = ARCHITECTURES) -> dict[tuple[st
     ------
     RuntimeError, with NVRTC's own log, if a kernel does not compile or NVRTC is not installed.
     """
-    return {(name, arch): size for name, arch, size, _ in _compiled(architectures)}
+    return {(name, arch): size for name, arch, size, _ in _compiled(architectures, texts)}
 
 
-def resources(architectures: tuple[str, ...] = ARCHITECTURES) -> list[dict[str, Any]]:
+def resources(architectures: tuple[str, ...] = ARCHITECTURES, texts: str = "") -> list[dict[str, Any]]:
     """What each kernel takes on each architecture, a row each, as the compiler says: `source`, `kernel`, `architecture`,
     `registers` a thread, `shared_bytes` a block, `stack_bytes` and `spill_bytes` (stores and loads) a thread."""
     rows = []
-    for name, arch, _, log in _compiled(architectures):
+    for name, arch, _, log in _compiled(architectures, texts):
         for entry in re.split(r"Compiling entry function ", log)[1:]:
             found = {k: re.search(p, entry) for k, p in _USAGE.items()}
             number = {k: int(m[1]) if m else 0 for k, m in found.items()}
@@ -320,7 +321,7 @@ _USAGE = {
 
 
 @functools.cache
-def _compiled(architectures: tuple[str, ...]) -> list[tuple[str, str, int, str]]:
+def _compiled(architectures: tuple[str, ...], texts: str) -> list[tuple[str, str, int, str]]:
     """(text's name, architecture, bytes of the cubin, the compiler's log)."""
     import os
     from concurrent.futures import ThreadPoolExecutor
@@ -332,17 +333,19 @@ def _compiled(architectures: tuple[str, ...]) -> list[tuple[str, str, int, str]]
         image, log = _native.cuda_compile(text, name, arch)
         return name, arch, len(image), log
 
-    jobs = [(name, text, arch) for name, text in _native.cuda_sources() for arch in architectures]
+    jobs = [
+        (name, text, arch) for name, text in _native.cuda_sources() if re.search(texts, name) for arch in architectures
+    ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(one, jobs))
 
 
-def write_table(path: Any, architectures: tuple[str, ...] = ARCHITECTURES) -> list[dict[str, Any]]:
+def write_table(path: Any, architectures: tuple[str, ...] = ARCHITECTURES, texts: str = "") -> list[dict[str, Any]]:
     """Writes `resources` as CSV."""
     import csv
     from pathlib import Path
 
-    rows = resources(architectures)
+    rows = resources(architectures, texts)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from valence.bench import gpu
+
 
 def liquid(rng, dtype, *, atoms, density=0.1, jitter=0.25, order="shuffled", frames=1, step=0.0):
     """A periodic cube of `atoms` atoms at `density` [1/Å^3]: a lattice's sites, displaced by up to `jitter` of the spacing
@@ -130,7 +132,10 @@ def messages(rng, dtype, *, nodes, neighbors, channels, lmax=3):
     return arrays, target.size
 
 
-GENERATORS = {f.__name__: f for f in (liquid, molecules, vectors, distances, extxyz, products, messages, contraction)}
+GENERATORS = {
+    **{f.__name__: f for f in (liquid, molecules, vectors, distances, extxyz, products, messages, contraction)},
+    **gpu.GENERATORS,
+}
 
 
 def make(data: dict, dtype: str, seed: int, folder) -> tuple[dict, int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from valence import cuda
 from valence.bench.peers import THREAD_VARIABLES
 
 PACKAGES = ("valence", "numpy", "polars", "jax", "ase")
@@ -71,6 +72,7 @@ def report(*, ask_torch: bool = True) -> dict:
         "python": sys.version.split()[0],
         **torch_report(ask_torch),
         "cpu_model": field("/proc/cpuinfo", "model name") or platform.processor() or None,
+        "gpus": [d.name for d in cuda.devices()],
         "cores": os.cpu_count(),
         "memory_kb": int(memory.split()[0]) if memory else None,
         "os": platform.platform(),

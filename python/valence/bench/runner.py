@@ -43,6 +43,11 @@ class Settings:
 
 def run(work: suite.Suite, settings: Settings) -> dict:
     """The record of a suite; the file is written after every group, so that an interruption keeps what is done."""
+    if work.device == "cuda":
+        from valence import cuda
+
+        if (why := cuda.why_not()) is not None:
+            raise ValueError(f"suite {work.name} must run on a machine with a GPU, got {why}")
     runner = Runner(work, settings)
     try:
         runner.all()

@@ -10,7 +10,7 @@ from valence.bench import data, oracle
 
 PRESETS = Path(__file__).parent / "presets"
 SUITE_KEYS = {"name", "title", "workloads", "relations", "backends", "threads", "batch", "repeats", "warmup", "rounds",
-              "dtype", "tolerance"}  # fmt: skip
+              "dtype", "tolerance", "device"}  # fmt: skip
 WORKLOAD_KEYS = {"name", "room", "op", "data", "params", "backends", "threads", "repeats", "warmup", "rounds", "dtype",
                  "tolerance", "targets", "isolate", "check_rows", "unit"}  # fmt: skip
 RELATION_KEYS = {"name", "slow", "fast", "per_item", "memory", "at_least", "at_most"}
@@ -48,6 +48,7 @@ class Suite:
     title: str
     workloads: list[Workload]
     relations: list[dict]
+    device: str = "cpu"
 
 
 def one_of(name, value, known):
@@ -115,4 +116,5 @@ def parse(tree: dict, name: str) -> Suite:
         for end in ("slow", "fast", "memory"):
             if end in r:
                 one_of(f"workload of relation {r.get('name', '?')}", r[end]["workload"], names)
-    return Suite(tree.get("name", name), tree.get("title", ""), workloads, tree.get("relations") or [])
+    device = one_of(f"device of suite {name}", tree.get("device", "cpu"), ("cpu", "cuda"))
+    return Suite(tree.get("name", name), tree.get("title", ""), workloads, tree.get("relations") or [], device)

@@ -50,10 +50,9 @@ def _backward(name: str, *operands: Any, **parameters: Any) -> Any:
     assert op is not None
     if not _is_torch(operands[0]):
         return op(*operands, **parameters)
-    import torch
+    import valence.torch
 
-    found = op(*[o.detach().numpy() for o in operands], **parameters)
-    return tuple([torch.from_numpy(f) for f in found]) if isinstance(found, tuple) else torch.from_numpy(found)
+    return valence.torch.vjp(op, **parameters)(*[o.detach() for o in operands])
 
 
 def spherical_harmonics(edge_vectors: Any, L_max: int = 3) -> Any:

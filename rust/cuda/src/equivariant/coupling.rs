@@ -30,12 +30,13 @@ fn part(text: &mut String, sums: &str, which: impl Iterator<Item = usize>) {
     *text += "\n";
 }
 
-/// Sums that a thread holds at a time: what leaves no register to spill.
-fn most_sums(precision: Precision) -> usize {
-    if precision == Precision::F32 { 72 } else { 36 }
-}
-
 impl Coupling {
+    /// Sums that a thread of `gather.cu` holds at a time: what leaves no register to spill beside x and y.
+    fn most_sums(&self, precision: Precision) -> usize {
+        let [from, y, _] = self.sizes();
+        (if precision == Precision::F32 { 104usize } else { 60 }).saturating_sub(from + y)
+    }
+
     pub fn label(&self) -> String {
         let [a, b, c] = self.lmax;
         format!("lmax={a},{b},{c}{}", if self.back { " back" } else { "" })
@@ -151,7 +152,7 @@ impl Coupling {
         let (mut text, spelled) = self.numbers(precision);
         let (mut cases, mut before) = (String::new(), 0);
         for (l, slots) in self.slots().iter().enumerate() {
-            let (rows, most) = (2 * l + 1, (most_sums(precision) / (2 * l + 1)).max(1));
+            let (rows, most) = (2 * l + 1, (self.most_sums(precision) / (2 * l + 1)).max(1));
             let stages = slots.len().div_ceil(most);
             let mut calls = String::new();
             let share = slots.len().div_ceil(stages.max(1)).max(1);
@@ -209,13 +210,13 @@ impl Coupling {
         text + "}\n"
     }
 
-    /// Components that a thread of `simple.cu` sums: all, or those of a degree where registers are short.
+    /// Components that a thread of `simple.cu` sums: all, or four where registers are short.
     pub fn simple_stages(&self, precision: Precision) -> Vec<std::ops::Range<usize>> {
         let [from, y, to] = self.sizes();
         if (from + y + to) * precision.bytes() <= 400 {
             return std::iter::once(0..to).collect();
         }
-        (0..self.degrees()).map(|l| l * l..(l + 1) * (l + 1)).collect()
+        (0..to).step_by(4).map(|k| k..(k + 4).min(to)).collect()
     }
 
     /// Stages and `add_towards_y` for `simple.cu`.
@@ -230,18 +231,27 @@ impl Coupling {
         let starts = |k: usize| k == 0 || ends(k - 1);
         let first = |k: usize| (0..=k).rev().find(|&k| starts(k)).unwrap_or(0);
         let mut cases = String::new();
-        for (n, stage) in self.simple_stages(precision).into_iter().enumerate() {
+        let stages = self.simple_stages(precision);
+        let split = stages.len() > 1;
+        // Read for each edge again: else all coefficients are kept in registers through the loop over edges.
+        let again = if split { "    int zero = 0;\n    hide(zero);\n    const real* K = ::K + zero;\n" } else { "" };
+        for (n, stage) in stages.into_iter().enumerate() {
             let _ = writeln!(
                 text,
                 "struct Stage{n} {{\n    static constexpr int START = {}, ROWS = {};\n    \
-                 static __device__ __forceinline__ void add(const real* x, real* y, real* t) {{\n    real a;",
+                 static __device__ __forceinline__ void add(const real* x, real* y, real* t) {{\n{again}    real a;",
                 stage.start,
                 stage.len()
             );
             let _ = write!(cases, " case {n}: RUN(Stage{n}) break;");
             for k in stage.clone() {
+                let mut terms = 0;
                 each_pair(&of(k), &spelled, |i, k, a| {
                     let _ = writeln!(text, "    a = {a}; t[{}] += a * x[{i}];", k - stage.start);
+                    terms += 1;
+                    if split && terms % 12 == 0 {
+                        part(&mut text, "t", k - stage.start..k + 1 - stage.start);
+                    }
                 });
                 if ends(k) {
                     part(&mut text, "t", first(k) - stage.start..k + 1 - stage.start);

@@ -22,9 +22,11 @@ __device__ __forceinline__ void gather_stage(const real* x, const real* y, const
         int e = order ? order[p] : p;
         const real* xe = x + ((long long)(rows ? rows[e] : e) * FROM + Stage::LOW) * channels;
         const real* ye = y + (long long)e * MY;
+        int pitch = channels;
+        hide(pitch);  // else the addresses of all components are kept through the loop
         real xs[WIDTH], ys[MY];
 #pragma unroll
-        for (int i = 0; i < WIDTH; i++) xs[i] = xe[i * channels];
+        for (int i = 0; i < WIDTH; i++) xs[i] = xe[i * pitch];
 #pragma unroll
         for (int j = 0; j < MY; j++) ys[j] = ye[j];
         Stage::add(xs, ys, sum);

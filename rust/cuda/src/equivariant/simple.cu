@@ -2,7 +2,7 @@
 // One thread a (group, channel): all components of x, of y and of the result in registers, the coefficients immediates
 // in the generated straight-line text. Bound by arithmetic (degree 3: 611 + 256 fma an edge and channel) where a node sums
 // many edges, by memory where every edge is written.
-// Generated: FROM, MY, TO, the stages (t += C y x; one where all components fit the registers, else one a degree) and
+// Generated: FROM, MY, TO, the stages (t += C y x; one where all components fit the registers, else one for four) and
 // add_towards_y (y += C x g).
 #include "common.cuh"
 #include "coupling.cuh"
@@ -24,9 +24,11 @@ __device__ __forceinline__ void simple_stage(const real* x, const real* y, const
             int e = order ? order[p] : p;
             const real* xe = x + (long long)(rows ? rows[e] : e) * FROM * channels + c;
             const real* ye = y + (long long)e * MY;
+            int pitch = channels;
+            hide(pitch);  // else the addresses of all components are kept through the loop
             real xs[FROM], ys[MY];
 #pragma unroll
-            for (int i = 0; i < FROM; i++) xs[i] = xe[i * channels];
+            for (int i = 0; i < FROM; i++) xs[i] = xe[i * pitch];
 #pragma unroll
             for (int j = 0; j < MY; j++) ys[j] = ye[j];
             Stage::add(xs, ys, sum);
@@ -69,10 +71,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         const real* xe = x + (rows ? (long long)rows[e] : e) * FROM * channels;
         const real* ge = g + (into ? (long long)into[e] : e) * TO * channels;
         for (int c = lane; c < channels; c += lanes) {
+            int pitch = channels;
+            hide(pitch);
             real xs[FROM];
 #pragma unroll
-            for (int i = 0; i < FROM; i++) xs[i] = xe[i * channels + c];
-            add_towards_y(xs, ge + c, channels, sum);
+            for (int i = 0; i < FROM; i++) xs[i] = xe[i * pitch + c];
+            add_towards_y(xs, ge + c, pitch, sum);
         }
     }
     for (int width = lanes / 2; width > 0; width /= 2)

@@ -13,7 +13,6 @@ import valence
 from valence import _native
 from valence._op import REGISTRY
 
-
 TABLE = Path(__file__).parent.parent / "results" / "tables" / "cuda_kernels.csv"
 
 
@@ -119,3 +118,17 @@ def test_degrees_that_no_kernel_is_made_for_are_refused_by_name():
         _native.CudaPlan("tensor_product_simple", [5.0, 5.0, 5.0], [[2, 1, 36], [2, 36]], [[2, 1, 36]], "float32")
     with pytest.raises(ValueError, match=r"^`device` must be cpu for radial, which has no GPU kernel, got cuda$"):
         _native.CudaPlan("radial", [], [[2]], [[2, 3]], "float32")
+
+
+@pytest.mark.skipif(valence.cuda.is_available(), reason="this machine has a GPU")
+def test_the_suite_for_a_gpu_says_why_it_does_not_run(tmp_path, capsys):
+    from valence.bench import cli, runner, suite
+
+    suites = Path(__file__).parent.parent / "benchmarks" / "suites" / "gpu.yaml"
+    if not suites.exists():
+        pytest.skip("the suites are not here (they are in a source checkout)")
+    assert suite.load(suites).device == "cuda"
+    assert cli.main(["run", "--config", str(suites), "--out", str(tmp_path / "gpu.json")]) == 1
+    assert f"suite gpu must run on a machine with a GPU, got {valence.cuda.why_not()}" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="must run on a machine with a GPU"):
+        runner.run(suite.load(suites), runner.Settings(tmp_path / "gpu.json"))

@@ -36,10 +36,11 @@ def double(inputs, *names):
     return [inputs[n].astype(np.float64) if inputs[n].dtype.kind == "f" else inputs[n] for n in names]
 
 
-def operator(name):
+def operator(name, order=0):
+    """The op of that name, or its vjp."""
     from valence._op import REGISTRY
 
-    return REGISTRY[name]
+    return list(REGISTRY[name].family())[order]
 
 
 def gpu_harmonics(inputs, params):
@@ -50,7 +51,7 @@ def gpu_harmonics(inputs, params):
 def gpu_harmonics_vjp(inputs, params):
     """Values and the gradient of the vectors."""
     v, g = (a[inputs["sample"]] for a in double(inputs, "vectors", "harmonics_grad"))
-    vjp = operator("spherical_harmonics").bwd(v, g, lmax=LMAX, normalize=False)
+    vjp = operator("spherical_harmonics", 1)(v, g, lmax=LMAX, normalize=False)
     return {**gpu_harmonics(inputs, params), "grad_vectors": vjp}
 
 
@@ -68,7 +69,7 @@ def gpu_product(inputs, params):
 def gpu_product_vjp(inputs, params):
     """Values, and the gradients of x, y and the weights."""
     x, y, w, g = double(inputs, "x", "y", "weights", "grad")
-    gx, gy, gw = operator("tensor_product").bwd(x, y, w, g, lmax1=LMAX, lmax2=LMAX, lmax_out=LMAX)
+    gx, gy, gw = operator("tensor_product", 1)(x, y, w, g, lmax1=LMAX, lmax2=LMAX, lmax_out=LMAX)
     s = inputs["sample"]
     return {**gpu_product(inputs, params), "grad_x": gx[s], "grad_y": gy[s], "grad_weights": gw}
 

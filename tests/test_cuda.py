@@ -132,3 +132,14 @@ def test_the_suite_for_a_gpu_says_why_it_does_not_run(tmp_path, capsys):
     assert f"suite gpu must run on a machine with a GPU, got {valence.cuda.why_not()}" in capsys.readouterr().err
     with pytest.raises(ValueError, match="must run on a machine with a GPU"):
         runner.run(suite.load(suites), runner.Settings(tmp_path / "gpu.json"))
+
+
+def test_tensors_on_two_devices_are_refused_by_name():
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra `torch`)")
+    import valence.torch as vt
+
+    x, y, w = torch.zeros(2, 4, 16), torch.zeros(2, 16), torch.zeros(34, 4, 4)
+    with pytest.raises(ValueError, match=r"^`y` must be on the CPU as `x` is, got meta$"):
+        vt.tensor_product(x, y.to("meta"), w)
+    with pytest.raises(ValueError, match=r"^`x` must be on the CPU or a CUDA GPU, got meta$"):
+        vt.tensor_product(x.to("meta"), y, w)

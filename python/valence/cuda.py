@@ -9,6 +9,7 @@ deterministic: sums run over sorted edges, without atomic operations.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import weakref
@@ -72,14 +73,12 @@ def has_kernels(op: Op) -> bool:
 
 @functools.cache
 def _load_nvrtc() -> None:
-    """Loads libnvrtc from its PyPI package, so that the engine's own look-up finds it without LD_LIBRARY_PATH."""
-    try:
+    """Loads libnvrtc from its PyPI package, so that the engine's own look-up finds it without LD_LIBRARY_PATH; where there is
+    none, the engine looks among the system's libraries and says so."""
+    with contextlib.suppress(ImportError, RuntimeError, OSError):
         from cuda.pathfinder import load_nvidia_dynamic_lib
-    except ImportError as error:
-        raise RuntimeError(
-            "NVRTC must be installed to compile kernels, got no cuda-pathfinder (pip install 'valence[cuda]')"
-        ) from error
-    load_nvidia_dynamic_lib("nvrtc")
+
+        load_nvidia_dynamic_lib("nvrtc")
 
 
 def ordinal_of(device: Any) -> int:
@@ -201,6 +200,8 @@ class _Indices:
         self._kept: dict[int, tuple[weakref.ref, int, dict[Any, Any]]] = {}
 
     def _of(self, tensor: Any) -> dict[Any, Any]:
+        if tensor.is_inference():  # does not tell when it is written to
+            return {}
         key, found = id(tensor), self._kept.get(id(tensor))
         if found is None or found[0]() is not tensor or found[1] != tensor._version:
             ended = weakref.ref(tensor, lambda r: self._forget(key, r))

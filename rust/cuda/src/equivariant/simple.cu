@@ -71,12 +71,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         const real* xe = x + (rows ? (long long)rows[e] : e) * FROM * channels;
         const real* ge = g + (into ? (long long)into[e] : e) * TO * channels;
         for (int c = lane; c < channels; c += lanes) {
-            int pitch = channels;
-            hide(pitch);
             real xs[FROM];
 #pragma unroll
-            for (int i = 0; i < FROM; i++) xs[i] = xe[i * pitch + c];
-            add_towards_y(xs, ge + c, pitch, sum);
+            for (int i = 0; i < FROM; i++) xs[i] = xe[i * channels + c];
+            add_towards_y(xs, ge + c, channels, sum);
         }
     }
     for (int width = lanes / 2; width > 0; width /= 2)

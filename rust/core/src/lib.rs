@@ -9,6 +9,7 @@ pub mod call;
 pub mod edges;
 pub mod equivariant;
 pub mod error;
+pub mod model;
 pub mod pool;
 pub mod real;
 

@@ -7,6 +7,7 @@ mod edges;
 mod equivariant;
 mod error;
 mod ffi;
+mod model;
 mod op;
 mod table;
 
@@ -22,5 +23,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     edges::register(m)?;
     basis::register(m)?;
     equivariant::register(m)?;
+    model::register(m)?;
     Ok(())
 }

@@ -1,0 +1,5 @@
+"""Trained networks and their files."""
+
+from valence.model.file import ModelFile
+
+__all__ = ["ModelFile"]

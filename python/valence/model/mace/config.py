@@ -1,0 +1,220 @@
+"""What a MACE file says of its network. What is not known here is refused by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from valence.equivariant.irreps import Irrep, Irreps
+
+__all__ = ["Interaction", "MaceConfig"]
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """A kind of interaction block: whether it divides by the density, whether its input skips to after the product."""
+
+    density: bool
+    residual: bool
+
+
+INTERACTIONS = {
+    "RealAgnosticInteractionBlock": Interaction(False, False),
+    "RealAgnosticResidualInteractionBlock": Interaction(False, True),
+    "RealAgnosticDensityInteractionBlock": Interaction(True, False),
+    "RealAgnosticDensityResidualInteractionBlock": Interaction(True, True),
+}
+MODELS = ("MACE", "ScaleShiftMACE")
+RADIAL = ("bessel", "gaussian", "chebyshev")
+TRANSFORMS = ("None", "Agnesi", "Soft")
+READOUTS = ("LinearReadoutBlock", "NonLinearReadoutBlock")
+#: Activation -> what it is multiplied with, so that a normal variable keeps its second moment (e3nn's sampled constants).
+GATES = {"silu": 1.6791767923989418, "tanh": 1.5937334472592695, "sigmoid": 1.8467055342154763, "None": 1.0}
+
+
+@dataclass(frozen=True)
+class MaceConfig:
+    """The hyper-parameters of one network, all checked. Lists have an entry a layer."""
+
+    model: str
+    r_max: float
+    atomic_numbers: tuple[int, ...]
+    max_ell: int
+    group: str
+    num_basis: int
+    radial_type: str
+    power: int
+    apply_cutoff: bool
+    distance_transform: str
+    pair_repulsion: bool
+    interactions: tuple[Interaction, ...]
+    node_irreps: tuple[Irreps, ...]
+    target_irreps: tuple[Irreps, ...]
+    hidden_irreps: tuple[Irreps, ...]
+    radial_mlp: tuple[tuple[int, ...], ...]
+    avg_num_neighbors: tuple[float, ...]
+    correlation: tuple[int, ...]
+    agnostic_product: bool
+    last_readout_only: bool
+    readouts: tuple[str, ...]
+    readout_width: int
+    gate: str
+    heads: tuple[str, ...]
+    dtype: str
+    convention: str
+
+    @property
+    def channels(self) -> int:
+        """C, the scalar channels of the node features."""
+        return self.node_irreps[0][0][0]
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.interactions)
+
+    @property
+    def edge_irreps(self) -> Irreps:
+        """Of the harmonics of an edge."""
+        if self.group == "SO3":
+            return Irreps([(1, Irrep(l)) for l in range(self.max_ell + 1)], "SO3")
+        return Irreps([(1, Irrep(l, (-1) ** l)) for l in range(self.max_ell + 1)], self.group)
+
+    @classmethod
+    def parse(cls, config: dict[str, Any]) -> MaceConfig:
+        """Reads the mapping of a file.
+
+        Raises
+        ------
+        ValueError, naming the key, where a value is missing, of the wrong kind, or not known.
+        """
+        get = _Reader(config)
+        names = get.several("interaction_cls", str, INTERACTIONS)
+        layers = len(names)
+        if get.one("num_interactions", int) != layers:
+            raise ValueError(
+                f"`num_interactions` must be {layers} as `interaction_cls` has, got {config['num_interactions']}"
+            )
+        so3 = "e" not in get.one("edge_sh_irreps", str) and "o" not in config["edge_sh_irreps"]
+        group = "SO3" if so3 else "O3_e3nn"
+        irreps = {k: tuple(Irreps(t, group) for t in get.several(k, str, length=layers)) for k in IRREPS}
+        found = cls(
+            model=get.one("model", str, MODELS),
+            r_max=get.number("r_max", lambda r: r > 0, "positive"),
+            atomic_numbers=get.several("atomic_numbers", int),
+            max_ell=get.one("max_ell", int),
+            group=group,
+            num_basis=get.one("num_bessel", int),
+            radial_type=get.one("radial_type", str, RADIAL),
+            power=get.one("num_polynomial_cutoff", int),
+            apply_cutoff=get.one("apply_cutoff", bool),
+            distance_transform=get.one("distance_transform", str, TRANSFORMS),
+            pair_repulsion=get.one("pair_repulsion", bool),
+            interactions=tuple(INTERACTIONS[n] for n in names),
+            node_irreps=irreps["node_feats_irreps"],
+            target_irreps=irreps["target_irreps"],
+            hidden_irreps=irreps["hidden_irreps"],
+            radial_mlp=tuple(tuple(sizes) for sizes in get.several("radial_MLP", list, length=layers)),
+            avg_num_neighbors=tuple(float(x) for x in get.several("avg_num_neighbors", (int, float), length=layers)),
+            correlation=get.several("correlation", int, range(1, 5), layers),
+            agnostic_product=get.one("use_agnostic_product", bool),
+            last_readout_only=get.one("use_last_readout_only", bool),
+            readouts=get.several("readout_cls", str, READOUTS),
+            readout_width=Irreps(get.one("MLP_irreps", str), group).dim,
+            gate=get.one("gate", str, GATES),
+            heads=get.several("heads", str),
+            dtype=get.one("dtype", str, ("float32", "float64")),
+            convention=get.one("cg_convention", str, ("e3nn04", "e3nn05")),
+        )
+        get.finish(also=("product_irreps_out", "product_use_sc", "irrep_order", "normalize2mom_silu"))
+        found._check(config, irreps)
+        return found
+
+    def _check(self, config: dict[str, Any], irreps: dict[str, tuple[Irreps, ...]]) -> None:
+        def rule(holds: bool, key: str, what: str, got: Any) -> None:
+            if not holds:
+                raise ValueError(f"`{key}` must be {what}, got {got}")
+
+        layers = self.num_layers
+        rule(0 <= self.max_ell <= 8, "max_ell", "from 0 to 8", self.max_ell)
+        rule(1 <= self.num_basis <= 1000, "num_bessel", "from 1 to 1000", self.num_basis)
+        rule(
+            len(set(self.atomic_numbers)) == len(self.atomic_numbers) > 0,
+            "atomic_numbers",
+            "distinct",
+            self.atomic_numbers,
+        )
+        rule(all(1 <= z <= 118 for z in self.atomic_numbers), "atomic_numbers", "from 1 to 118", self.atomic_numbers)
+        rule(all(n > 0 for n in self.avg_num_neighbors), "avg_num_neighbors", "positive", self.avg_num_neighbors)
+        rule(config.get("irrep_order") == "e3nn", "irrep_order", "e3nn", config.get("irrep_order"))
+        rule(len(self.heads) > 0, "heads", "at least one name", self.heads)
+        wanted = 1 if self.last_readout_only else layers
+        rule(len(self.readouts) == wanted, "readout_cls", f"{wanted} names", self.readouts)
+        parts = self.edge_irreps.sort("e3nn")[0]
+        for key, lists in irreps.items():
+            for t, found in enumerate(lists):
+                rule(
+                    all(mul == self.channels for mul, _ in found), f"{key}[{t}]", f"of {self.channels} channels", found
+                )
+                rule(all(ir.l <= 8 for _, ir in found), f"{key}[{t}]", "of degree 8 at most", found)
+        for t in range(layers):
+            expected = Irreps([(self.channels, ir) for _, ir in parts], self.group)
+            rule(self.target_irreps[t] == expected, f"target_irreps[{t}]", str(expected), self.target_irreps[t])
+            previous = self.hidden_irreps[t - 1] if t else Irreps([(self.channels, parts[0][1])], self.group)
+            rule(self.node_irreps[t] == previous, f"node_feats_irreps[{t}]", str(previous), self.node_irreps[t])
+            sizes = self.radial_mlp[t]
+            rule(
+                len(sizes) >= 2 and sizes[0] == self.num_basis,
+                f"radial_MLP[{t}]",
+                f"sizes from {self.num_basis} on",
+                sizes,
+            )
+            rule(all(isinstance(n, int) and 0 < n < 2**20 for n in sizes), f"radial_MLP[{t}]", "whole numbers", sizes)
+        use_sc = [block.residual for block in self.interactions]
+        rule(config.get("product_use_sc") == use_sc, "product_use_sc", f"{use_sc}", config.get("product_use_sc"))
+        found = config.get("normalize2mom_silu")
+        rule(found == GATES["silu"], "normalize2mom_silu", str(GATES["silu"]), found)
+
+
+IRREPS = ("node_feats_irreps", "target_irreps", "hidden_irreps")
+
+
+class _Reader:
+    """Values of a mapping, each of a stated kind."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config, self.seen = config, set()
+
+    def get(self, key: str) -> Any:
+        self.seen.add(key)
+        if key not in self.config:
+            raise ValueError(f"`{key}` must be in the configuration, got {', '.join(map(str, self.config))}")
+        return self.config[key]
+
+    def one(self, key: str, kind: Any, known: Any = None) -> Any:
+        return self._check(key, self.get(key), kind, known)
+
+    def number(self, key: str, holds: Callable[[float], bool], rule: str) -> float:
+        value = float(self._check(key, self.get(key), (int, float), None))
+        if not holds(value):
+            raise ValueError(f"`{key}` must be {rule}, got {value}")
+        return value
+
+    def several(self, key: str, kind: Any, known: Any = None, length: int | None = None) -> tuple:
+        values = self.get(key)
+        if not isinstance(values, list) or (length is not None and len(values) != length):
+            raise ValueError(f"`{key}` must be a list{f' of {length}' if length is not None else ''}, got {values!r}")
+        return tuple(self._check(f"{key}[{n}]", v, kind, known) for n, v in enumerate(values))
+
+    def _check(self, key: str, value: Any, kind: Any, known: Any) -> Any:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ValueError(f"`{key}` must be of type {names}, got {value!r}")
+        if known is not None and value not in known:
+            raise ValueError(f"`{key}` must be one of {', '.join(map(str, known))}, got {value!r}")
+        return value
+
+    def finish(self, also: tuple[str, ...]) -> None:
+        unknown = sorted(str(k) for k in self.config if k not in self.seen and k not in also)
+        if unknown:
+            raise ValueError(f"`config` must hold known keys only, got {', '.join(unknown)}")

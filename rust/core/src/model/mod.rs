@@ -1,0 +1,3 @@
+//! Trained networks: their files.
+
+pub mod file;

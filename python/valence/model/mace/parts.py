@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -134,7 +135,7 @@ class Parts:
                 shapes[f"scale_shift.{n}"] = () if tensor is None or tensor.size == 1 else (heads,)
         for t, layer in enumerate(self.layers):
             name, sizes = f"interactions.{t}", c.radial_mlp[t]
-            for k, pair in enumerate(zip(sizes, sizes[1:])):
+            for k, pair in enumerate(itertools.pairwise(sizes)):
                 shapes[f"{name}.conv_tp_weights.layer{k}.weight"] = pair
             if layer.kind.density:
                 shapes[f"{name}.density_fn.layer0.weight"] = (c.num_basis, 1)

@@ -49,7 +49,6 @@ class Parts:
         self.layout, self._file = layout, file
         self.elements = len(config.atomic_numbers)
         self.layers = tuple(self._layer(t) for t in range(config.num_layers))
-        self.scalars: dict[str, np.ndarray] = {}
         self.weights = {name: file.tensor(name, shape, np.float64) for name, shape in self.shapes().items()}
 
     def _layer(self, t: int) -> Layer:
@@ -164,6 +163,11 @@ class Parts:
             blocks.append((slice(place, place + size), (a, self.elements, b)))
             place += size
         return blocks
+
+    @property
+    def repulsion_power(self) -> int:
+        """p of the envelope of the pair repulsion."""
+        return int(self._file.tensor("pair_repulsion_fn.p", (), np.int64))
 
     @property
     def skip_scale(self) -> float:

@@ -1,0 +1,95 @@
+"""The MACE network as a torch module: mace-torch's energies, forces, features and training gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import valence as vl
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+from valence.torch.mace import Mace  # noqa: E402
+
+DATA = Path(__file__).parent / "data" / "mace"
+MODELS = ["residual_16_L1", "density_16_L1_heads2", "plain_8_L2", "options_4_three_layers"]
+
+
+def cases() -> list[tuple[str, str]]:
+    found = []
+    for model in MODELS:
+        with np.load(DATA / model / "reference.npz") as reference:
+            found += [(model, name) for name in sorted({k.split("/")[0] for k in reference} - {"_batch"})]
+    return found
+
+
+def systems_of(case) -> vl.Systems:
+    return vl.Systems.from_arrays(case["positions"], case["numbers"], cell=case["cell"], pbc=case["pbc"])
+
+
+def read(model: str, name: str) -> dict[str, np.ndarray]:
+    reference = np.load(DATA / model / "reference.npz")
+    return {k.split("/")[1]: reference[k] for k in reference if k.startswith(f"{name}/")}
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {model: Mace(DATA / model / "model.safetensors") for model in MODELS}
+
+
+@pytest.mark.parametrize("model, name", cases())
+def test_energies_forces_and_features_are_mace_torchs(model, name, networks):
+    case, network = read(model, name), networks[model]
+    systems = systems_of(case)
+    edges = vl.find_edges(systems, network.config.r_max)
+    assert len(edges) == case["n_edges"]
+    energy, forces = network.energy_and_forces(systems, head=int(case["head"]))
+    np.testing.assert_allclose(energy.detach().numpy(), case["energy"][None], rtol=1e-11)
+    scale = max(np.abs(case["forces"]).max(), 1e-3)
+    np.testing.assert_allclose(forces.detach().numpy(), case["forces"], atol=1e-9 * scale)
+    vectors = torch.from_numpy(edges.vector)
+    receiver, sender = (torch.from_numpy(i.astype(np.int64)) for i in (edges.source, edges.target))
+    head = torch.full((len(case["numbers"]),), int(case["head"]))
+    node, interaction, features = network(network.elements(case["numbers"]), vectors, receiver, sender, head)
+    np.testing.assert_allclose(node.detach().numpy(), case["node_energy"], rtol=1e-10, atol=1e-10)
+    assert float(interaction.sum().detach()) == pytest.approx(float(case["interaction_energy"]), rel=1e-10, abs=1e-10)
+    np.testing.assert_allclose(features.detach().numpy(), case["node_feats"], rtol=1e-10, atol=1e-10)
+
+
+def test_training_gradients_are_mace_torchs(networks):
+    network = networks["options_4_three_layers"]
+    with np.load(DATA / "options_4_three_layers" / "training.npz") as training:
+        energy, forces = network.energy_and_forces(systems_of(training), head=int(training["head"]))
+        loss = energy.sum() + (forces * torch.from_numpy(training["G"])).sum()
+        assert float(loss.detach()) == pytest.approx(float(training["loss"]), rel=1e-11)
+        names = [k.removeprefix("grad/") for k in training if k.startswith("grad/")]
+        grads = torch.autograd.grad(loss, [network.weight(n) for n in names])
+        assert len(names) > 30
+        for name, grad in zip(names, grads):
+            exact = training[f"grad/{name}"]
+            np.testing.assert_allclose(grad.numpy(), exact, atol=1e-8 * np.abs(exact).max(), err_msg=name)
+
+
+def test_training_on_energies_and_forces_lowers_the_loss():
+    network = Mace(DATA / "residual_16_L1" / "model.safetensors")
+    frames = [systems_of(read("residual_16_L1", name)) for name in ("cubic8", "triclinic4")]
+    goals = [
+        torch.from_numpy(0.1 * np.random.default_rng(n).normal(size=f.positions.shape)) for n, f in enumerate(frames)
+    ]
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(8):
+        optimizer.zero_grad()
+        loss = torch.zeros((), dtype=torch.float64)
+        for frame, goal in zip(frames, goals):
+            energy, forces = network.energy_and_forces(frame)
+            loss = loss + ((forces - goal) ** 2).mean() + 1e-4 * (energy / len(goal)).square().sum()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_an_unknown_element_is_named(networks):
+    with pytest.raises(ValueError, match=r"^`numbers` must be of the elements 8, 14, got 6 in row 1"):
+        networks["residual_16_L1"].elements(np.array([8, 6]))

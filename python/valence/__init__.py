@@ -49,8 +49,9 @@ _HOME = {
         ],
         "valence.equivariant",
     ),
+    "load": "valence.model",
 }
-_MODULES = ("atoms", "basis", "bench", "cuda", "edges", "equivariant")
+_MODULES = ("atoms", "basis", "bench", "cuda", "edges", "equivariant", "model")
 
 if TYPE_CHECKING:
     from valence.atoms import Molecule, Systems, as_systems, concat, iread, read, samples, write
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
         wigner_3j,
         wigner_d,
     )
+    from valence.model import load
 
 __all__ = [
     "AdaptiveNeighborMatrix",
@@ -98,6 +100,7 @@ __all__ = [
     "fused_sh_tp_simple",
     "get_num_threads",
     "iread",
+    "load",
     "neighbor_list",
     "neighbor_matrix",
     "read",

@@ -7,6 +7,7 @@ mod edges;
 mod equivariant;
 mod error;
 mod ffi;
+mod mace;
 mod model;
 mod op;
 mod table;
@@ -23,6 +24,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     edges::register(m)?;
     basis::register(m)?;
     equivariant::register(m)?;
+    mace::register(m)?;
     model::register(m)?;
     Ok(())
 }

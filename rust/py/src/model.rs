@@ -11,7 +11,11 @@ use crate::error::to_py;
 
 /// (metadata, configuration as JSON text, {name: array}) of a safetensors file; every array is a copy.
 #[pyfunction]
-fn read_model<'py>(py: Python<'py>, path: PathBuf, key: &str) -> PyResult<(Bound<'py, PyDict>, String, Bound<'py, PyDict>)> {
+fn read_model<'py>(
+    py: Python<'py>,
+    path: PathBuf,
+    key: &str,
+) -> PyResult<(Bound<'py, PyDict>, String, Bound<'py, PyDict>)> {
     let file = File::open(&path).map_err(to_py)?;
     let (metadata, arrays) = (PyDict::new(py), PyDict::new(py));
     for (name, text) in &file.metadata {

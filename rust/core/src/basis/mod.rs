@@ -2,7 +2,7 @@
 
 mod blocks;
 mod envelope;
-mod functions;
+pub(crate) mod functions;
 pub mod harmonics;
 mod harmonics_body;
 pub mod harmonics_table;

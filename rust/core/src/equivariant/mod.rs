@@ -3,7 +3,7 @@
 mod contract;
 pub mod coupling;
 mod dense;
-mod matmul;
+pub(crate) mod matmul;
 mod paths;
 pub mod polynomial;
 mod product;

@@ -1,3 +1,4 @@
-//! Trained networks: their files.
+//! Trained networks: their files and their engines.
 
 pub mod file;
+pub mod mace;

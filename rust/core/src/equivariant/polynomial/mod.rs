@@ -9,7 +9,7 @@ mod full;
 mod general;
 mod lanes;
 mod linear;
-mod rows;
+pub(crate) mod rows;
 mod symmetric;
 
 use form::{Form, Polynomial};
@@ -89,15 +89,46 @@ impl<'a, T: Simd> Plan<'a, T> {
 /// By operand: None where nothing is asked for.
 type Outs<'o, T> = [Option<&'o mut [T]>; 4];
 
+/// A polynomial, its inputs and how their rows meet.
+struct Meeting<'a, T> {
+    polynomial: &'a Polynomial,
+    rows: &'a Rows<'a>,
+    inputs: &'a [&'a [T]],
+}
+
+impl Polynomial {
+    /// Adds the value on rows that fit (see [`Rows::check`]) to `out`: for engines that hold their own arrays.
+    pub fn forward<T: Simd>(&self, rows: &Rows, inputs: &[&[T]], out: &mut [T]) {
+        if let Some(engine) = &self.engines.symmetric {
+            return engine.forward(rows, inputs, out);
+        }
+        let mut outs = [const { None }; 4];
+        outs[inputs.len()] = Some(out);
+        add(&Meeting { polynomial: self, rows, inputs }, None, &[], outs);
+    }
+
+    /// Adds the vjp of `grad` towards the inputs that have an `out`.
+    pub fn towards<T: Simd>(&self, rows: &Rows, inputs: &[&[T]], grad: &[T], outs: [Option<&mut [T]>; 3]) {
+        let [first, second, third] = outs;
+        if let Some(engine) = &self.engines.symmetric {
+            // This executor always makes both; what nobody asked for goes nowhere.
+            let spare = |o: &Option<&mut [T]>, n: usize| vec![T::ZERO; if o.is_some() { 0 } else { inputs[n].len() }];
+            let (mut w, mut x) = (spare(&first, 0), spare(&second, 1));
+            return engine.backward(rows, inputs, grad, first.unwrap_or(&mut w), second.unwrap_or(&mut x));
+        }
+        add(&Meeting { polynomial: self, rows, inputs }, None, grad, [first, second, third, None]);
+    }
+}
+
 /// Adds the polynomial's products towards the operands that have an `out`, either the output or inputs; `h` stands in for one
 /// input, `grad` for the output.
-fn add<T: Simd>(plan: &Plan<T>, h: Option<(usize, &[T])>, grad: &[T], mut outs: Outs<T>) {
-    let (rows, engines, form) = (&plan.rows, &plan.polynomial.engines, &plan.polynomial.form);
-    let output = plan.inputs.len();
+fn add<T: Simd>(call: &Meeting<T>, h: Option<(usize, &[T])>, grad: &[T], mut outs: Outs<T>) {
+    let (rows, engines, form) = (call.rows, &call.polynomial.engines, &call.polynomial.form);
+    let output = call.inputs.len();
     let arrays: [&[T]; 4] = std::array::from_fn(|o| match h {
         _ if o == output => grad,
         Some((r, h)) if r == o => h,
-        _ => plan.inputs.get(o).copied().unwrap_or(&[]),
+        _ => call.inputs.get(o).copied().unwrap_or(&[]),
     });
     if let Some(table) = engines.linear.as_ref().filter(|t| t.fits(rows)) {
         return table.add(rows, &arrays, &mut outs);
@@ -120,7 +151,7 @@ fn add<T: Simd>(plan: &Plan<T>, h: Option<(usize, &[T])>, grad: &[T], mut outs: 
             let factors: Vec<&[T]> = (0..=last)
                 .map(|f| match term.operands[f] {
                     o if Some(f) == replaced || o == output => arrays[o],
-                    o => plan.inputs[o],
+                    o => call.inputs[o],
                 })
                 .collect();
             for target in (0..=last).filter(|&t| Some(t) != replaced) {
@@ -137,27 +168,15 @@ pub fn forward<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     let out = call.out(0);
     let plan = Plan::new(count, call, Some(out.len()))?;
     out.fill(T::ZERO);
-    if let Some(engine) = &plan.polynomial.engines.symmetric {
-        engine.forward(&plan.rows, &plan.inputs, out);
-        return Ok(());
-    }
-    let mut outs = [const { None }; 4];
-    outs[count] = Some(out);
-    add(&plan, None, &[], outs);
+    plan.polynomial.forward(&plan.rows, &plan.inputs, out);
     Ok(())
 }
 
 /// Towards each input: every factor that is that input is a target once.
 pub fn backward<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
     let plan = Plan::new(count, call, None)?;
-    let outs = std::array::from_fn(|o| (o < count).then(|| call.out(o)));
-    if let Some(engine) = &plan.polynomial.engines.symmetric {
-        if let [Some(w), Some(x), ..] = zeroed(outs) {
-            engine.backward(&plan.rows, &plan.inputs, call.real(plan.next), w, x);
-        }
-        return Ok(());
-    }
-    add(&plan, None, call.real(plan.next), zeroed(outs));
+    let [x1, x2, x3, _] = zeroed(std::array::from_fn(|o| (o < count).then(|| call.out(o))));
+    plan.polynomial.towards(&plan.rows, &plan.inputs, call.real(plan.next), [x1, x2, x3]);
     Ok(())
 }
 
@@ -187,8 +206,9 @@ pub fn backward_twice<T: Simd>(count: usize, call: &Call<T>) -> Result<()> {
                 _ => {}
             }
         }
-        add(&plan, h, grad, inputs);
-        add(&plan, h, grad, output);
+        let call = Meeting { polynomial: &plan.polynomial, rows: &plan.rows, inputs: &plan.inputs };
+        add(&call, h, grad, inputs);
+        add(&call, h, grad, output);
     }
     Ok(())
 }

@@ -1,0 +1,147 @@
+"""A MACE network behind the interface of all models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from valence.model.file import ModelFile
+from valence.model.mace.engine import engine
+from valence.model.results import Results
+
+__all__ = ["MaceModel"]
+
+_GRADIENTS = {"forces", "virial", "stress"}
+_FEATURES = {"descriptors", "invariant_descriptors"}
+
+
+class MaceModel:
+    """A MACE network (Batatia et al., NeurIPS 2022) run by the native engine.
+
+    Made by :func:`valence.load`.
+    """
+
+    properties = ("energy", "node_energy", "forces", "stress", "virial", "descriptors", "invariant_descriptors")
+
+    def __init__(self, file: ModelFile, dtype: str | None = None, head: int | str | None = None) -> None:
+        if dtype not in (None, "float32", "float64"):
+            raise ValueError(f"`dtype` must be float32, float64 or None, got {dtype!r}")
+        self.dtype = dtype or str(file.config.get("dtype"))
+        self._engine, self._parts = engine(file, self.dtype)
+        config = self._parts.config
+        self.cutoff, self.elements = config.r_max, config.atomic_numbers
+        self.heads, self.metadata = config.heads, dict(file.config)
+        self.head = self._head(head)
+        rows = np.full(119, -1, np.int32)
+        rows[list(config.atomic_numbers)] = np.arange(len(config.atomic_numbers))
+        self._rows = rows
+
+    def _head(self, head: int | str | None) -> int:
+        names = self.heads
+        if head is None and len(names) == 1:
+            return 0
+        if head is None and "Default" in names:
+            return names.index("Default")
+        if isinstance(head, str) and head in names:
+            return names.index(head)
+        if isinstance(head, (int, np.integer)) and not isinstance(head, bool) and 0 <= head < len(names):
+            return int(head)
+        raise ValueError(f"`head` must be one of {', '.join(names)} or its number, got {head!r}")
+
+    def compute(self, systems: Any, properties: Sequence[str] = ("energy", "forces")) -> Results:
+        """Properties of one or more systems.
+
+        Parameters
+        ----------
+        systems : anything that `valence.as_systems` takes.
+        properties : names of `self.properties`.
+
+        Returns
+        -------
+        Results.
+
+        Raises
+        ------
+        ValueError, for an unknown property or element (with its row), two atoms in one place, or a stress of a system that is
+        not periodic along all axes.
+        """
+        import valence as vl
+
+        wanted = {properties} if isinstance(properties, str) else set(properties)
+        if not wanted <= set(self.properties):
+            unknown = ", ".join(sorted(wanted - set(self.properties)))
+            raise ValueError(f"`properties` must be among {', '.join(self.properties)}, got {unknown}")
+        batch = vl.as_systems(systems)
+        numbers = np.asarray(batch.numbers).astype(np.int64)
+        elements = self._rows[np.clip(numbers, 0, 118)]
+        bad = np.flatnonzero((elements < 0) | (numbers > 118))
+        if len(bad):
+            known = ", ".join(map(str, self.elements))
+            raise ValueError(f"`numbers` must be of the elements {known}, got {numbers[bad[0]]} in row {bad[0]}")
+        open_ = [b for b in range(len(batch)) if not np.all(batch.pbc[b])] if "stress" in wanted else []
+        if open_:
+            raise ValueError(f"`properties` must not name stress for a system that is open, got system {open_[0]}")
+        edges = vl.find_edges(batch, self.cutoff)
+        vectors = np.ascontiguousarray(edges.vector, np.float64)
+        receiver, sender = (np.ascontiguousarray(i, np.int32) for i in (edges.source, edges.target))
+        heads = np.full(len(numbers), self.head, np.int32)
+        gradient = bool(wanted & _GRADIENTS)
+        node, _, slopes, features = self._engine.compute(
+            elements, heads, vectors.reshape(-1), receiver, sender, gradient, bool(wanted & _FEATURES)
+        )
+        system = np.asarray(batch.system)
+        found: dict[str, Any] = {"batch": batch}
+        if "energy" in wanted:
+            found["energy"] = np.bincount(system, node, len(batch))
+        if "node_energy" in wanted:
+            found["node_energy"] = node
+        if gradient:
+            found.update(self._mechanics(wanted, batch, system, vectors, slopes.reshape(-1, 3), receiver, sender))
+        if wanted & _FEATURES:
+            found.update(self._features(wanted, features, len(numbers)))
+        return Results(**found)
+
+    def _mechanics(
+        self,
+        wanted: set[str],
+        batch: Any,
+        system: np.ndarray,
+        vectors: np.ndarray,
+        slopes: np.ndarray,
+        receiver: np.ndarray,
+        sender: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """Forces and virials of the energy's gradient to the edge vectors (from receiver to sender)."""
+        found: dict[str, np.ndarray] = {}
+        n = len(system)
+        if "forces" in wanted:
+            columns = [np.bincount(receiver, g, n) - np.bincount(sender, g, n) for g in slopes.T]
+            found["forces"] = np.stack(columns, axis=1)
+        if wanted & {"virial", "stress"}:
+            owner = system[receiver]
+            moments = np.empty((len(batch), 3, 3))
+            for a in range(3):
+                for b in range(3):
+                    moments[:, a, b] = np.bincount(owner, slopes[:, a] * vectors[:, b], len(batch))
+            strain = 0.5 * (moments + moments.transpose(0, 2, 1))
+            if "virial" in wanted:
+                found["virial"] = -strain
+            if "stress" in wanted:
+                found["stress"] = strain / np.abs(np.linalg.det(batch.cell))[:, None, None]
+        return found
+
+    def _features(self, wanted: set[str], features: list[np.ndarray], n: int) -> dict[str, np.ndarray]:
+        from valence.equivariant.irreps import ir_mul_to_mul_ir
+
+        layers = [x.reshape(n, -1) for x in features]
+        found: dict[str, np.ndarray] = {}
+        if "descriptors" in wanted:
+            irreps = self._parts.config.hidden_irreps
+            found["descriptors"] = np.concatenate([ir_mul_to_mul_ir(i, x) for i, x in zip(irreps, layers)], axis=1)
+        if "invariant_descriptors" in wanted:
+            found["invariant_descriptors"] = np.concatenate(
+                [x[:, : self._parts.config.channels] for x in layers], axis=1
+            )
+        return found

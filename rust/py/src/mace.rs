@@ -1,0 +1,203 @@
+//! Glue of the MACE engine: a description made in Python, arrays in, arrays out.
+
+use std::sync::Arc;
+
+use numpy::{Element, PyArray1, PyReadonlyArray1};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use valence_core::Real;
+use valence_core::equivariant::polynomial::form::{self, Polynomial};
+use valence_core::model::mace::{
+    Basis, Gate, Graph, Layer, Mace, Network, Output, Radial, Readout, Repulsion, Transform, Weighted,
+};
+
+use crate::error::to_py;
+
+type Array<'py> = PyReadonlyArray1<'py, f64>;
+type Key = (u64, u64);
+
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct LayerText<'py> {
+    residual: bool,
+    density: Option<Array<'py>>,
+    norm: f64,
+    sizes: Vec<usize>,
+    network: Vec<Array<'py>>,
+    messages: Key,
+    up: (Key, Array<'py>),
+    down: (Key, Array<'py>),
+    skip: (Key, Array<'py>),
+    contraction: (Key, Array<'py>),
+    out: (Key, Array<'py>),
+}
+
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Text<'py> {
+    elements: usize,
+    channels: usize,
+    heads: usize,
+    lmax: usize,
+    agnostic: bool,
+    r_max: f64,
+    power: f64,
+    apply_cutoff: bool,
+    basis: (String, Vec<f64>, f64),
+    transform: (String, Vec<f64>, Vec<f64>),
+    repulsion: Option<(Vec<f64>, Vec<f64>, [f64; 3], [f64; 4])>,
+    embedding: Array<'py>,
+    layers: Vec<LayerText<'py>>,
+    readouts: Vec<(Array<'py>, String, Option<Array<'py>>)>,
+    own_energies: Vec<f64>,
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+fn cast<T: Real>(array: &Array) -> PyResult<Vec<T>> {
+    Ok(array.as_slice().map_err(|e| PyValueError::new_err(e.to_string()))?.iter().map(|&x| T::of(x)).collect())
+}
+
+fn product(key: Key) -> PyResult<Arc<Polynomial>> {
+    form::find(key).map_err(to_py)
+}
+
+fn weighted<T: Real>((key, weights): &(Key, Array)) -> PyResult<Weighted<T>> {
+    Ok(Weighted { product: product(*key)?, weights: cast(weights)? })
+}
+
+fn layer<T: Real>(text: &LayerText) -> PyResult<Layer<T>> {
+    let weights = text.network.iter().map(cast).collect::<PyResult<_>>()?;
+    Ok(Layer {
+        residual: text.residual,
+        density: text.density.as_ref().map(cast).transpose()?,
+        norm: text.norm,
+        network: Network { sizes: text.sizes.clone(), weights },
+        up: weighted(&text.up)?,
+        messages: product(text.messages)?,
+        down: weighted(&text.down)?,
+        skip: weighted(&text.skip)?,
+        contraction: weighted(&text.contraction)?,
+        out: weighted(&text.out)?,
+    })
+}
+
+fn readout<T: Real>((first, gate, last): &(Array, String, Option<Array>)) -> PyResult<Readout<T>> {
+    let gate = match gate.as_str() {
+        "silu" => Gate::Silu,
+        "tanh" => Gate::Tanh,
+        "sigmoid" => Gate::Sigmoid,
+        _ => Gate::None,
+    };
+    Ok(match last {
+        None => Readout::Linear(cast(first)?),
+        Some(last) => Readout::NonLinear { first: cast(first)?, gate, last: cast(last)? },
+    })
+}
+
+fn radial(text: &Text) -> Radial {
+    let (kind, values, factor) = &text.basis;
+    let basis = match kind.as_str() {
+        "bessel" => Basis::Bessel { frequencies: values.clone(), factor: *factor },
+        "gaussian" => Basis::Gaussian { centers: values.clone(), width: *factor },
+        _ => Basis::Chebyshev { count: *factor as usize },
+    };
+    let (kind, values, radii) = &text.transform;
+    let transform = match (kind.as_str(), &values[..]) {
+        ("Agnesi", &[a, q, p]) => Transform::Agnesi { a, q, p, radii: radii.clone() },
+        ("Soft", &[alpha]) => Transform::Soft { alpha, radii: radii.clone() },
+        _ => Transform::None,
+    };
+    Radial { basis, transform, r_max: text.r_max, power: text.power, apply_cutoff: text.apply_cutoff }
+}
+
+fn model<T: Real>(text: &Text) -> PyResult<Mace<T>> {
+    let repulsion = text.repulsion.clone().map(|(numbers, radii, [exponent, prefactor, power], c)| Repulsion {
+        numbers,
+        radii,
+        exponent,
+        prefactor,
+        c,
+        power,
+    });
+    Ok(Mace {
+        elements: text.elements,
+        channels: text.channels,
+        heads: text.heads,
+        lmax: text.lmax,
+        radial: radial(text),
+        repulsion,
+        embedding: cast(&text.embedding)?,
+        layers: text.layers.iter().map(layer).collect::<PyResult<_>>()?,
+        readouts: text.readouts.iter().map(readout).collect::<PyResult<_>>()?,
+        own_energies: text.own_energies.clone(),
+        scale: text.scale.clone(),
+        shift: text.shift.clone(),
+        agnostic: text.agnostic,
+    })
+}
+
+/// A network in one precision. Made by `valence.model.mace`, which checks the file that it comes from.
+#[pyclass(frozen, module = "valence._native")]
+pub struct MaceEngine {
+    model: Either,
+}
+
+enum Either {
+    Single(Mace<f32>),
+    Double(Mace<f64>),
+}
+
+type Index<'py> = PyReadonlyArray1<'py, i32>;
+
+#[pymethods]
+impl MaceEngine {
+    #[new]
+    fn new(description: Text, single: bool) -> PyResult<Self> {
+        let model = if single { Either::Single(model(&description)?) } else { Either::Double(model(&description)?) };
+        Ok(MaceEngine { model })
+    }
+
+    /// (energy [N], interaction [N], gradient [3 E], features of each layer [N D]).
+    #[pyo3(signature = (elements, heads, vectors, receiver, sender, gradient, features))]
+    #[allow(clippy::too_many_arguments)]
+    fn compute<'py>(
+        &self,
+        py: Python<'py>,
+        elements: Index<'py>,
+        heads: Index<'py>,
+        vectors: Array<'py>,
+        receiver: Index<'py>,
+        sender: Index<'py>,
+        gradient: bool,
+        features: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let bad = |e: numpy::AsSliceError| PyValueError::new_err(e.to_string());
+        let graph = Graph {
+            elements: elements.as_slice().map_err(bad)?,
+            heads: heads.as_slice().map_err(bad)?,
+            vectors: vectors.as_slice().map_err(bad)?,
+            receiver: receiver.as_slice().map_err(bad)?,
+            sender: sender.as_slice().map_err(bad)?,
+        };
+        match &self.model {
+            Either::Single(model) => {
+                answer(py, py.detach(|| model.compute(&graph, gradient, features)).map_err(to_py)?)
+            }
+            Either::Double(model) => {
+                answer(py, py.detach(|| model.compute(&graph, gradient, features)).map_err(to_py)?)
+            }
+        }
+    }
+}
+
+fn answer<'py, T: Real + Element>(py: Python<'py>, found: Output<T>) -> PyResult<Bound<'py, PyAny>> {
+    let features: Vec<_> = found.features.into_iter().map(|x| PyArray1::from_vec(py, x)).collect();
+    let vector = |x: Vec<f64>| PyArray1::from_vec(py, x);
+    let all = (vector(found.energy), vector(found.interaction), vector(found.gradient), features);
+    Ok(all.into_pyobject(py)?.into_any())
+}
+
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<MaceEngine>()
+}

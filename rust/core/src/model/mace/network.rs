@@ -63,7 +63,7 @@ impl<T: Simd> Network<T> {
             }
             let mut below = vec![T::ZERO; rows * a];
             matmul(T::ONE, from, w, MatrixMut::new(&mut below, [rows, a], [a, 1]));
-            below.iter_mut().zip(&trace.slopes[k - 1]).for_each(|(g, s)| *g = *g * *s);
+            below.iter_mut().zip(&trace.slopes[k - 1]).for_each(|(g, s)| *g *= *s);
             above = below;
         }
     }

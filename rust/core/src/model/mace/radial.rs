@@ -60,7 +60,7 @@ pub fn envelope(r: f64, cutoff: f64, p: f64) -> Pair {
 }
 
 impl Basis {
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         match self {
             Basis::Bessel { frequencies, .. } => frequencies.len(),
             Basis::Gaussian { centers, .. } => centers.len(),

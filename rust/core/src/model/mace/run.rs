@@ -148,7 +148,7 @@ fn embed<T: Simd>(model: &Mace<T>, elements: &[i32]) -> Vec<T> {
 }
 
 fn edges<T: Simd>(model: &Mace<T>, graph: &Graph, harmonics: &Harmonics, turned: &[T]) -> Result<Edges<T>> {
-    let (count, k) = (graph.receiver.len(), model.radial.basis.len());
+    let (count, k) = (graph.receiver.len(), model.radial.basis.count());
     let mut found = Edges {
         harmonics: vec![T::ZERO; count * harmonics.width()],
         basis: Vec::with_capacity(count * k),
@@ -212,7 +212,7 @@ fn edge_weights<T: Simd>(layer: &Layer<T>, edges: &Edges<T>, tile: &Tile, trace:
 
 fn scale_rows<T: Real>(rows: &mut [T], width: usize, factors: impl Iterator<Item = f64>) {
     for (row, factor) in rows.chunks_exact_mut(width.max(1)).zip(factors) {
-        row.iter_mut().for_each(|x| *x = *x * T::of(factor));
+        row.iter_mut().for_each(|x| *x *= T::of(factor));
     }
 }
 
@@ -439,7 +439,7 @@ fn to_vectors<T: Simd>(
 ) -> Vec<f64> {
     let mut along = vec![T::ZERO; turned.len()];
     spherical_harmonics_bwd(harmonics, turned, &slopes.harmonics, &mut along);
-    let k = model.radial.basis.len();
+    let k = model.radial.basis.count();
     let mut out = vec![0.0; graph.vectors.len()];
     for (e, (v, out)) in graph.vectors.as_chunks::<3>().0.iter().zip(out.as_chunks_mut::<3>().0).enumerate() {
         let rows = slopes.basis[e * k..(e + 1) * k].iter().zip(&edges.slopes[e * k..(e + 1) * k]);

@@ -174,6 +174,30 @@ def test_bad_requests_are_named():
         network("residual_16_L1", dtype="float16")
 
 
+def test_the_ase_calculator_gives_the_models_numbers_and_keeps_energy_in_md():
+    ase = pytest.importorskip("ase", reason="ase is not installed")
+    from ase import units
+    from ase.md.verlet import VelocityVerlet
+
+    positions, numbers, cell = crystal()
+    engine = network("residual_16_L1")
+    atoms = ase.Atoms(numbers, positions=positions, cell=cell, pbc=True, calculator=engine.calculator())
+    found = engine.compute(atoms, ("energy", "forces", "stress"))
+    assert atoms.get_potential_energy() == found.energy[0]
+    np.testing.assert_array_equal(atoms.get_forces(), found.forces)
+    voigt = found.stress[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    np.testing.assert_allclose(atoms.get_stress(), voigt, atol=1e-15)
+    atoms.set_velocities(0.01 * np.random.default_rng(3).normal(size=(8, 3)))
+    totals = []
+    dynamics = VelocityVerlet(atoms, timestep=1.0 * units.fs)
+    dynamics.attach(lambda: totals.append(atoms.get_total_energy()))
+    dynamics.run(60)
+    assert np.ptp(totals) < 1e-5
+    atoms.pbc = False
+    with pytest.raises(NotImplementedError):
+        atoms.get_stress()
+
+
 def parts(path: Path) -> tuple[dict, bytes]:
     raw = path.read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])

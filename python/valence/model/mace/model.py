@@ -103,6 +103,12 @@ class MaceModel:
             found.update(self._features(wanted, features, len(numbers)))
         return Results(**found)
 
+    def calculator(self, **options: Any) -> Any:
+        """An ASE calculator of this model; `options` are ASE's own."""
+        from valence.model.calculator import ModelCalculator
+
+        return ModelCalculator(self, **options)
+
     def _mechanics(
         self,
         wanted: set[str],

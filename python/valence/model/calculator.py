@@ -25,7 +25,13 @@ class ModelCalculator(Calculator):
     >>> atoms.calc = vl.load("mace.safetensors").calculator()  # doctest: +SKIP
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties: ClassVar[list[str]] = [  # pyright: ignore[reportIncompatibleVariableOverride]
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+    ]
 
     def __init__(self, model: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -86,4 +86,78 @@ def tensor_product_vjp(inputs, params):
     return call, collect
 
 
-BACKENDS = {"cuequivariance": {"tensor_product": tensor_product, "tensor_product_vjp": tensor_product_vjp}}
+def channelwise(derivatives):
+    """ChannelWiseTensorProduct in layout "mul_ir" with its own gather and scatter."""
+
+    def prepare(inputs, params):
+        import cuequivariance as cue
+        import cuequivariance_torch as cuet
+        import torch
+
+        torch.set_num_threads(params["threads"])
+        t = {n: torch.from_numpy(inputs[n]).requires_grad_(derivatives) for n in ("weights", "x", "y")}
+        irreps = [cue.Irreps("O3", params[k]) for k in ("irreps1", "irreps2", "irreps_out")]
+        product = cuet.ChannelWiseTensorProduct(
+            *irreps,
+            shared_weights=False,
+            internal_weights=False,
+            layout=cue.mul_ir,
+            method="naive",
+            dtype=t["x"].dtype,
+        )
+        source, target = (torch.from_numpy(inputs[n]).long() for n in ("source", "target"))
+        nodes, grad = len(t["x"]), torch.from_numpy(inputs["grad"])
+
+        def values():
+            made = product(t["x"][source], t["y"], t["weights"])
+            return torch.zeros(nodes, made.shape[1], dtype=made.dtype).index_add(0, target, made)
+
+        def call():
+            if not derivatives:
+                with torch.no_grad():
+                    return values(), ()
+            out = values()
+            return out, torch.autograd.grad(out, list(t.values()), grad)
+
+        def collect(result):
+            out, grads = result
+            return {"values": out.detach().numpy(), **{f"grad_{n}": g.numpy() for n, g in zip(t, grads)}}
+
+        return call, collect
+
+    return prepare
+
+
+def linear(inputs, params):
+    """cuet.Linear; with elements, its weights chosen by an index."""
+    import cuequivariance as cue
+    import cuequivariance_torch as cuet
+    import torch
+
+    torch.set_num_threads(params["threads"])
+    irreps, dtype = cue.Irreps("O3", params["irreps"]), torch.from_numpy(inputs["x"]).dtype
+    weights, x = torch.from_numpy(inputs["weights"]), torch.from_numpy(inputs["x"])
+    chosen = "elements" in inputs
+    options = {"weight_classes": len(weights)} if chosen else {"shared_weights": True}
+    module = cuet.Linear(
+        irreps, irreps, layout=cue.mul_ir, internal_weights=False, method="naive", dtype=dtype, **options
+    )
+    index = torch.from_numpy(inputs["elements"]).long() if chosen else None
+
+    def call():
+        with torch.no_grad():
+            return module(x, weights, weight_indices=index) if chosen else module(x, weights)
+
+    return call, lambda out: {"values": out.numpy()}
+
+
+BACKENDS = {
+    "cuequivariance": {
+        "tensor_product": tensor_product,
+        "tensor_product_vjp": tensor_product_vjp,
+        "channelwise": channelwise(False),
+        "channelwise_vjp": channelwise(True),
+        "linear": linear,
+        "linear_by_element": linear,
+    }
+}

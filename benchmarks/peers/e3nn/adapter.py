@@ -160,8 +160,52 @@ def fused_sh_tp_scatter(derivatives):
     return prepare
 
 
+def channelwise(derivatives):
+    """o3.TensorProduct ("uvu", weights of each edge) between a gather and index_add; its paths sorted by degree."""
+
+    def prepare(inputs, params):
+        from e3nn import o3
+
+        torch, t = tensors(inputs, params, derivatives, "weights", "x", "y")
+        one, two, keep = (o3.Irreps(params[k]) for k in ("irreps1", "irreps2", "irreps_out"))
+        paths = [
+            (a, b, mul, ir)
+            for a, (mul, ir1) in enumerate(one)
+            for b, (_, ir2) in enumerate(two)
+            for ir in ir1 * ir2
+            if ir in keep
+        ]
+        paths.sort(key=lambda path: path[3].l)
+        out = o3.Irreps([(mul, ir) for _, _, mul, ir in paths])
+        instructions = [(a, b, n, "uvu", True) for n, (a, b, _, _) in enumerate(paths)]
+        tp = o3.TensorProduct(one, two, out, instructions, shared_weights=False, internal_weights=False)
+        tp = tp.to(t["x"].dtype)
+        source, target = (torch.from_numpy(inputs[n]).long() for n in ("source", "target"))
+        nodes, width = len(t["x"]), out.dim
+        grad = torch.from_numpy(inputs["grad"]) if derivatives else None
+
+        def call():
+            made = tp(t["x"][source], t["y"], t["weights"])
+            return torch.zeros(nodes, width, dtype=made.dtype).index_add(0, target, made)
+
+        return timed(torch, call, t, grad, {})
+
+    return prepare
+
+
+def linear(inputs, params):
+    from e3nn import o3
+
+    torch, t = tensors(inputs, params, False, "weights", "x")
+    module = o3.Linear(params["irreps"], params["irreps"], internal_weights=False, shared_weights=True).to(t["x"].dtype)
+    return timed(torch, lambda: module(t["x"], t["weights"][0]), t, None, {})
+
+
 BACKENDS = {
     "e3nn": {
+        "channelwise": channelwise(False),
+        "channelwise_vjp": channelwise(True),
+        "linear": linear,
         "spherical_harmonics": spherical_harmonics,
         "spherical_harmonics_vjp": spherical_harmonics_vjp,
         "tensor_product": tensor_product(False),

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from valence.bench import gpu, oracle_equivariant, oracle_symmetric
+from valence.bench import gpu, oracle_equivariant, oracle_layers, oracle_symmetric
 
 SYMBOLS = {"H": 1, "C": 6, "N": 7, "O": 8}
 
@@ -208,5 +208,5 @@ OPERATIONS = {
     "read_extxyz": read_extxyz,
     **oracle_symmetric.OPERATIONS,
     **oracle_equivariant.OPERATIONS,
-    **gpu.OPERATIONS,
+from valence.bench import gpu, oracle_equivariant, oracle_layers, oracle_symmetric
 }

@@ -7,7 +7,7 @@ import importlib
 
 import numpy as np
 
-from valence.bench import ours_equivariant, ours_symmetric
+from valence.bench import ours_equivariant, ours_layers, ours_symmetric
 
 PACKAGES = ["valence"]
 
@@ -204,7 +204,9 @@ BACKENDS = {
         "edge_length_jax": jax_length("cpu"),
         **ours_symmetric.CPU,
         **ours_equivariant.CPU,
+        **ours_layers.CPU,
     },
+    "cpu-ir-mul": ours_layers.INSIDE,
     "cpu-unfused": ours_equivariant.UNFUSED,
     "cpu-rebuild": {"verlet": verlet(False)},
     "torch-norm": {"edge_length_torch": torch_length("torch")},

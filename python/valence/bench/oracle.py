@@ -208,5 +208,6 @@ OPERATIONS = {
     "read_extxyz": read_extxyz,
     **oracle_symmetric.OPERATIONS,
     **oracle_equivariant.OPERATIONS,
-from valence.bench import gpu, oracle_equivariant, oracle_layers, oracle_symmetric
+    **oracle_layers.OPERATIONS,
+    **gpu.OPERATIONS,
 }

@@ -1,4 +1,7 @@
-"""Fails if a test was skipped because a package is not there. Reads pytest's junit report."""
+"""Fails if a test was skipped because a package is not there. Reads pytest's junit report.
+
+With a second argument, only skips whose reason names that package count.
+"""
 
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -8,7 +11,8 @@ skipped = [
     for case in ElementTree.parse(sys.argv[1]).iter("testcase")
     for skip in case.iter("skipped")
 ]
-missing = [s for s in skipped if "import" in s[2] or "install" in s[2]]
+words = sys.argv[2:] or ["import", "install"]
+missing = [s for s in skipped if any(word in s[2] for word in words)]
 for where, name, why in skipped:
     print(f"skipped: {where}::{name}: {why}")
 if missing:

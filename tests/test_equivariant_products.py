@@ -247,3 +247,25 @@ def test_the_public_form_compiles_without_a_graph_break(rng):
     compiled = torch.compile(energy, fullgraph=True, backend="aot_eager")
     (found,), (expected,) = (torch.autograd.grad(f(v, x), v) for f in (compiled, energy))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("degrees", [(0, 0, 2), (1, 0, 3), (2, 1, 0), (0, 2, 1)])
+def test_degrees_that_no_path_leads_to_are_zero_with_both_derivatives(degrees, rng):
+    op = REGISTRY["tensor_product"]
+    static = op.static((), dict(zip(("lmax1", "lmax2", "lmax_out"), degrees)))
+    (m1, m2, m3), paths = [(l + 1) ** 2 for l in degrees], vl.tp_num_paths(*degrees)
+    operands = [rng.normal(size=s) for s in ((5, 2, m1), (5, m2), (paths, 2, 3))]
+    forward, backward, twice = (o.kernel(static) for o in op.family())
+    found = forward(*operands)
+    reached = {c for _, _, c in vl.tp_path_info(*degrees).tolist()}
+    for l in set(range(degrees[2] + 1)) - reached:
+        assert not found[:, :, l * l : (l + 1) ** 2].any()
+    grad = rng.normal(size=(5, 3, m3))
+    grads = backward(*operands, grad)
+    exact = op.reference(*operands, *degrees)
+    np.testing.assert_allclose(found, exact, atol=1e-12)
+    # The product is linear in each operand: <operand, its gradient> is the value each time.
+    for operand, g in zip(operands, grads):
+        assert (operand * g).sum() == pytest.approx((found * grad).sum(), abs=1e-10)
+    seconds = twice(*operands, grad, *grads)
+    assert all(np.isfinite(s).all() for s in seconds)

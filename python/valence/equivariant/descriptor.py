@@ -236,7 +236,7 @@ class Descriptor:
     def __call__(
         self,
         *operands: Any,
-        indices: Mapping[int | str, Any] | None = None,
+        indices: Mapping[Any, Any] | None = None,
         size_out: int | None = None,
         use_fallback: bool = False,
     ) -> np.ndarray:

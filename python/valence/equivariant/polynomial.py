@@ -54,7 +54,7 @@ def _static(descriptor: Descriptor, access: Access) -> Static:
 def plan(
     descriptor: Descriptor,
     shapes: Sequence[Sequence[int]],
-    indices: Mapping[int | str, Any],
+    indices: Mapping[Any, Any],
     size_out: int | None,
 ) -> tuple[Access, list[Any]]:
     """Checks shapes and gives how rows meet, and the index of each operand (None where it has none)."""
@@ -93,7 +93,7 @@ def plan(
 def run(
     descriptor: Descriptor,
     operands: Sequence[Any],
-    indices: Mapping[int | str, Any],
+    indices: Mapping[Any, Any],
     size_out: int | None,
     use_fallback: bool,
 ) -> np.ndarray:

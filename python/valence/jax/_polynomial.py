@@ -23,7 +23,7 @@ _NO_INDEX = np.zeros(0, np.int32)
 def polynomial(
     descriptor: Descriptor,
     *operands: Any,
-    indices: Mapping[int | str, Any] | None = None,
+    indices: Mapping[Any, Any] | None = None,
     size_out: int | None = None,
     use_fallback: bool = False,
 ) -> jax.Array:

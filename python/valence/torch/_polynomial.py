@@ -23,7 +23,7 @@ __all__ = ["polynomial"]
 def polynomial(
     descriptor: Descriptor,
     *operands: Tensor,
-    indices: Mapping[int | str, Tensor] | None = None,
+    indices: Mapping[Any, Tensor] | None = None,
     size_out: int | None = None,
     use_fallback: bool = False,
 ) -> Tensor:

@@ -15,6 +15,8 @@ use crate::error::to_py;
 
 type Array<'py> = PyReadonlyArray1<'py, f64>;
 type Key = (u64, u64);
+/// Numbers and radii of the elements, (exponent, prefactor, power), coefficients.
+type RepulsionText = (Vec<f64>, Vec<f64>, [f64; 3], [f64; 4]);
 
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -45,7 +47,7 @@ struct Text<'py> {
     apply_cutoff: bool,
     basis: (String, Vec<f64>, f64),
     transform: (String, Vec<f64>, Vec<f64>),
-    repulsion: Option<(Vec<f64>, Vec<f64>, [f64; 3], [f64; 4])>,
+    repulsion: Option<RepulsionText>,
     embedding: Array<'py>,
     layers: Vec<LayerText<'py>>,
     readouts: Vec<(Array<'py>, String, Option<Array<'py>>)>,

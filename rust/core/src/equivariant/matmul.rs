@@ -38,7 +38,9 @@ impl<'a, T> MatrixMut<'a, T> {
     pub fn new(data: &'a mut [T], shape: [usize; 2], steps: [usize; 2]) -> Self {
         check(data.len(), shape, steps);
         let inner = if steps[0] < steps[1] { 0 } else { 1 };
-        let apart = shape[inner].saturating_sub(1) * steps[inner] < steps[1 - inner] || shape[1 - inner] <= 1;
+        let apart = shape.contains(&0)
+            || shape[inner].saturating_sub(1) * steps[inner] < steps[1 - inner]
+            || shape[1 - inner] <= 1;
         assert!(apart && (steps[inner] > 0 || shape[inner] <= 1), "two values of a result in one place");
         MatrixMut { data, shape, steps }
     }

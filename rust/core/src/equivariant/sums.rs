@@ -56,6 +56,9 @@ impl<T: Simd> Job<T> for Gather<'_, T> {
     fn run<L: Lanes<T = T>>(self) {
         let [mi, mj, _] = self.table.sizes;
         let (block, width) = (self.block, self.width);
+        if block.pairs.is_empty() {
+            return; // no path leads to this degree
+        }
         let inner = block.paths.len() * width;
         let mut y = vec![T::ZERO; mj * L::N];
         let mut a = vec![T::ZERO; block.pairs.len() * L::N];
@@ -132,6 +135,9 @@ impl<T: Simd> Job<T> for Reduce<'_, T> {
     fn run<L: Lanes<T = T>>(self) {
         let [mi, mj, _] = self.table.sizes;
         let (block, width) = (self.block, self.width);
+        if block.pairs.is_empty() {
+            return; // no path leads to this degree
+        }
         let inner = block.paths.len() * width;
         let mut group = 0;
         let mut last = [T::ZERO; 8];

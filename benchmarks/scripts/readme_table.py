@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- table:begin -->\n", "<!-- table:end -->"
-SUITES = ("edges", "basis", "equivariant", "io", "overhead")
+SUITES = ("edges", "basis", "equivariant", "layers", "symmetric", "io", "overhead")
 #: Workloads of the suites in words.
 WORDS = {
     "liquid-64:": "neighbour list, liquid of 64 atoms:",
@@ -37,6 +37,13 @@ WORDS = {
     "scatter-1000x20: cpu-unfused": "harmonics, product and sum, 1,000 atoms x 20, 32 channels: our own ops one by one",
     "scatter-vjp-1000x20: cpu-unfused": "the same with gradients: our own ops one by one",
     "scatter-5000x30: cpu-unfused": "harmonics, product and sum, 5,000 atoms x 30, 64 channels: our own ops one by one",
+    "channelwise-5000:": "channel-wise product, gathered and summed, 5,000 edges, 128x0e + 128x1o:",
+    "channelwise-vjp-5000:": "the same with its three gradients:",
+    "linear-5000:": "linear map, 5,000 atoms, 128x0e + 128x1o + 128x2e, its dense products alone:",
+    "linear-by-element-5000:": "linear map by 89 elements:",
+    "mace-layer-1000x20-32:": "MACE layer with gradients, 1,000 atoms x 20, 32 channels:",
+    "mace-layer-250x20-128:": "MACE layer with gradients, 250 atoms x 20, 128 channels:",
+    "contraction-vjp-01-10:": "symmetric contraction with gradients, 500 atoms, 128 channels, degree 3:",
     "extxyz-1000x100:": "extended XYZ, 1,000 frames of 100 atoms:",
     "extxyz-10000x20:": "extended XYZ, 10,000 frames of 20 atoms:",
     "extxyz-1x100000:": "extended XYZ, one frame of 100,000 atoms:",

@@ -151,8 +151,52 @@ def linear(inputs, params):
     return call, lambda out: {"values": out.numpy()}
 
 
+def mace_layer(inputs, params):
+    """The layer of its own modules; e3nn's order of irreps and signs, as MACE has them."""
+    import cuequivariance as cue
+    import cuequivariance_torch as cuet
+    import torch
+    from cuequivariance.group_theory.experimental.e3nn import O3_e3nn
+
+    torch.set_num_threads(params["threads"])
+    t = {k: torch.from_numpy(v) for k, v in inputs.items()}
+    c, dtype = params["channels"], t["x"].dtype
+    node, edge = (
+        cue.Irreps(O3_e3nn, " + ".join(f"{c}x{ir}" for ir in list_))
+        for list_ in (["0e", "1o"], ["0e", "1o", "2e", "3o"])
+    )
+    common = {"layout": cue.mul_ir, "method": "naive", "dtype": dtype}
+    free = {"internal_weights": False, **common}
+    harmonics = cue.Irreps(O3_e3nn, "0e + 1o + 2e + 3o")
+    product = cuet.ChannelWiseTensorProduct(node, harmonics, edge, shared_weights=False, **free)
+    up, out = (cuet.Linear(node, node, shared_weights=True, **free) for _ in range(2))
+    down = cuet.Linear(product.irreps_out, edge, shared_weights=True, **free)
+    contraction = cuet.SymmetricContraction(
+        edge, node, contraction_degree=3, num_elements=len(t["contraction"]), original_mace=True, **common
+    )
+    with torch.no_grad():
+        contraction.weight.copy_(t["contraction"].reshape(contraction.weight.shape))
+    contraction.requires_grad_(False)
+    source, target, elements = (t[n].long() for n in ("source", "target", "elements"))
+    wanted = [t[n].requires_grad_() for n in ("x", "y", "radial")]
+
+    def call():
+        made = product(up(t["x"], t["up"])[source], t["y"], t["radial"])
+        summed = torch.zeros(len(t["x"]), made.shape[1], dtype=dtype).index_add(0, target, made)
+        values = out(contraction(down(summed, t["down"]) / 20.0, elements), t["out"])
+        return values, torch.autograd.grad(values, wanted, t["grad"])
+
+    def collect(result):
+        values, grads = result
+        slope = (grads[0].double() * t["direction"].double()).sum()
+        return {"values": values.detach().numpy(), "slope": slope.numpy().reshape(1)}
+
+    return call, collect
+
+
 BACKENDS = {
     "cuequivariance": {
+        "mace_layer": mace_layer,
         "tensor_product": tensor_product,
         "tensor_product_vjp": tensor_product_vjp,
         "channelwise": channelwise(False),

@@ -37,4 +37,32 @@ def node_features(rng, dtype, *, nodes, irreps, elements=0):
     return arrays, nodes
 
 
-GENERATORS = {f.__name__: f for f in (edge_products, node_features)}
+def mace_layer(rng, dtype, *, nodes, neighbors, channels, elements):
+    """One layer of MACE without its radial network: features C x (0e + 1o), edges with harmonics to degree 3 and weights, the
+    weights of its linear maps and of its contraction, and a direction for the check of the gradient."""
+    from valence.bench.layer import parts
+
+    up, messages, down, contraction, out = parts(channels)
+    target = np.repeat(np.arange(nodes), neighbors)
+    shapes = {
+        "x": (nodes, up.output.size),
+        "y": (target.size, messages.inputs[2].size),
+        "radial": (target.size, messages.weight_numel),
+        "up": (1, up.weight_numel),
+        "down": (1, down.weight_numel),
+        "contraction": (elements, contraction.weight_numel),
+        "out": (1, out.weight_numel),
+        "grad": (nodes, out.output.size),
+        "direction": (nodes, up.output.size),
+    }
+    arrays = {k: rng.normal(size=s).astype(dtype) for k, s in shapes.items()}
+    arrays["contraction"] *= 0.1
+    index = {
+        "target": target,
+        "source": rng.integers(0, nodes, target.size),
+        "elements": rng.integers(0, elements, nodes),
+    }
+    return {**arrays, **{k: v.astype(np.int32) for k, v in index.items()}}, target.size
+
+
+GENERATORS = {f.__name__: f for f in (edge_products, node_features, mace_layer)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from valence.bench import layer
 from valence.bench.oracle_equivariant import doubles
 
 
@@ -74,6 +75,7 @@ def linear_by_element(inputs, params):
 OPERATIONS = {
     "channelwise": channelwise,
     "channelwise_vjp": channelwise_vjp,
+    "mace_layer": layer.definition,
     "linear": linear_by_element,
     "linear_by_element": linear_by_element,
 }

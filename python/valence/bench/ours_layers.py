@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from valence.bench import layer
 from valence.bench.ours_equivariant import gradients, setup, values
 
 
@@ -55,6 +56,7 @@ def linear_by_element(inputs, params):
 CPU = {
     "channelwise": channelwise,
     "channelwise_vjp": channelwise_vjp,
+    "mace_layer": layer.ours,
     "linear": linear_in("mul_ir"),
     "linear_by_element": linear_by_element,
 }

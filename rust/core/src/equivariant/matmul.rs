@@ -38,10 +38,9 @@ impl<'a, T> MatrixMut<'a, T> {
     pub fn new(data: &'a mut [T], shape: [usize; 2], steps: [usize; 2]) -> Self {
         check(data.len(), shape, steps);
         let inner = if steps[0] < steps[1] { 0 } else { 1 };
-        let apart = shape.contains(&0)
-            || shape[inner].saturating_sub(1) * steps[inner] < steps[1 - inner]
-            || shape[1 - inner] <= 1;
-        assert!(apart && (steps[inner] > 0 || shape[inner] <= 1), "two values of a result in one place");
+        let [few, step] = [shape[inner], steps[inner]];
+        let apart = few <= 1 || (step > 0 && ((few - 1) * step < steps[1 - inner] || shape[1 - inner] <= 1));
+        assert!(shape.contains(&0) || apart, "two values of a result in one place");
         MatrixMut { data, shape, steps }
     }
 }
@@ -83,6 +82,12 @@ mod tests {
                 assert_eq!(out[3 * i + j], 1.0 + 2.0 * sum);
             }
         }
+    }
+
+    #[test]
+    fn empty_matrices_are_no_error() {
+        let (left, right) = (Matrix::new(&[0.0; 6], [3, 2], [2, 1]), Matrix::new(&[], [2, 0], [0, 1]));
+        matmul(1.0, left, right, MatrixMut::new(&mut [], [3, 0], [0, 1]));
     }
 
     #[test]

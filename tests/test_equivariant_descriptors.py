@@ -222,3 +222,61 @@ def test_bad_operands_are_named(change, error, message):
 def test_bad_descriptions_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("use_fallback", [False, True])
+@pytest.mark.parametrize(
+    "change, error",
+    [
+        ({"indices": {"x": np.array([-1, 0])}}, ValueError),
+        ({"indices": {"x": np.array([4, 0])}}, ValueError),
+        ({"indices": {"x": np.array([0.0, 1.0])}}, TypeError),
+        ({"indices": {"out": np.array([0, 1, 2, 0])}, "size_out": 2.5}, ValueError),
+        ({"indices": {"out": np.array([0, 1, 2, 0])}, "size_out": -1}, ValueError),
+        ({"indices": {"out": np.array([0, 1, 2, 0])}, "size_out": True}, ValueError),
+        ({"dtype": np.float16}, TypeError),
+        ({"dtype": np.int32}, TypeError),
+    ],
+)
+def test_kernels_and_definition_refuse_the_same(change, error, use_fallback):
+    descriptor, dtype = eq.linear("1x0e", "1x0e"), change.get("dtype", np.float64)
+    change = {k: v for k, v in change.items() if k != "dtype"}
+    with pytest.raises(error, match="must be"):
+        descriptor(np.ones((1, 1), dtype), np.arange(4.0)[:, None].astype(dtype), **change, use_fallback=use_fallback)
+
+
+def test_results_that_do_not_fit_into_memory_are_memory_errors():
+    descriptor, index = eq.linear("1x0e", "16x0e"), np.zeros(1, np.int64)
+    with pytest.raises((MemoryError, ValueError)):
+        descriptor(np.ones((1, 16)), np.ones((1, 1)), indices={"x": index, "out": index}, size_out=2**31 - 1)
+
+
+@pytest.mark.parametrize(
+    "subscripts, segment, rows, coefficient, message",
+    [
+        ("uu,u+", eq.Segment(0, (2, 2), (2, 1)), [[0, 0]], 1.0, "^`subscripts` must name each axis"),
+        ("u,v+", eq.Segment(0, (2,), (1,)), [[0, 0]], 1.0, "^`subscripts` must have the output's letters in an input"),
+        (
+            "u,u+",
+            eq.Segment(0, (2,), (1,)),
+            [[-1, 0]],
+            1.0,
+            "^`segments` must be rows of the 1 segments of `x`, got -1",
+        ),
+        ("u,u+", eq.Segment(0, (2,), (1,)), [[3, 0]], 1.0, "^`segments` must be rows of the 1 segments of `x`, got 3"),
+        ("u,u+", eq.Segment(-1, (2,), (1,)), [[0, 0]], 1.0, "^`segments` of `x` must lie within its 4 values"),
+        ("u,u+", eq.Segment(3, (2,), (1,)), [[0, 0]], 1.0, "^`segments` of `x` must lie within its 4 values"),
+        ("u,u+", eq.Segment(0, (2,), (1,)), [[0, 0]], np.nan, "^`coefficients` must be finite"),
+    ],
+)
+def test_descriptions_by_hand_are_checked(subscripts, segment, rows, coefficient, message):
+    operands = (eq.Operand("x", 4, (segment,)), eq.Operand("out", 4, (eq.Segment(0, (2,), (1,)),)))
+    with pytest.raises(ValueError, match=message):
+        eq.Descriptor(operands, (eq.Product(subscripts, (0, 1), np.array(rows), np.array([coefficient])),))
+
+
+def test_small_coefficients_are_kept():
+    whole = eq.Segment(0, (2,), (1,))
+    product = eq.Product("u,u+", (0, 1), np.array([[0, 0]]), np.array([1e-12]))
+    descriptor = eq.Descriptor((eq.Operand("x", 2, (whole,)), eq.Operand("out", 2, (whole,))), (product,))
+    np.testing.assert_allclose(descriptor(np.array([[1.0, 2.0]])), [[1e-12, 2e-12]])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import struct
 from pathlib import Path
 
@@ -140,11 +142,21 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(dtype):
             np.testing.assert_array_equal(getattr(found[0], name), getattr(other, name))
 
 
+def test_a_model_is_copied_by_reading_its_file_again():
+    engine, case = network("density_16_L1_heads2", head="r2scan"), read("density_16_L1_heads2", "CO2")
+    twin = pickle.loads(pickle.dumps(copy.deepcopy(engine)))
+    assert "r2scan" in repr(twin) and repr(twin) == repr(engine)
+    np.testing.assert_array_equal(twin.compute(systems_of(case)).forces, engine.compute(systems_of(case)).forces)
+
+
 def test_no_atoms_and_no_edges():
     engine = network("residual_16_L1")
+    nothing = vl.Systems.from_arrays(np.zeros((0, 3)), np.zeros(0, np.int64))
+    assert engine.compute(nothing, "descriptors").descriptors.shape == (0, 80)
     empty = engine.compute(vl.Systems.from_arrays(np.zeros((0, 3)), np.zeros(0, np.int64)), ("energy", "forces"))
     assert empty.forces.shape == (0, 3)
     lone = engine.compute(vl.Systems.from_arrays(np.zeros((1, 3)), [14]), ("energy", "forces"))
+    assert lone.forces.dtype == np.float64
     np.testing.assert_array_equal(lone.forces, np.zeros((1, 3)))
 
 
@@ -168,7 +180,10 @@ def test_bad_requests_are_named():
         engine.compute(open_, "stress")
     with pytest.raises(ValueError, match=r"^`head` must be one of pbe, r2scan or its number, got 'nope'"):
         network("density_16_L1_heads2", head="nope")
-    with pytest.raises(ValueError, match=r"^`head` must be one of pbe, r2scan or its number, got None"):
+    with pytest.raises(
+        ValueError,
+        match=r"^`head` must be given for a file of several heads: one of pbe, r2scan or its number, got None",
+    ):
         network("density_16_L1_heads2", head=None)
     with pytest.raises(ValueError, match=r"^`dtype` must be float32, float64 or None"):
         network("residual_16_L1", dtype="float16")

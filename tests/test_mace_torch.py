@@ -93,3 +93,19 @@ def test_training_on_energies_and_forces_lowers_the_loss():
 def test_an_unknown_element_is_named(networks):
     with pytest.raises(ValueError, match=r"^`numbers` must be of the elements 8, 14, got 6 in row 1"):
         networks["residual_16_L1"].elements(np.array([8, 6]))
+
+
+def test_it_runs_without_gradients_in_either_precision_and_refuses_atoms_in_one_place():
+    network, case = Mace(DATA / "residual_16_L1" / "model.safetensors"), read("residual_16_L1", "cubic8")
+    exact = network.energy_and_forces(systems_of(case))[1].detach().numpy()
+    with torch.no_grad():
+        energy, forces = network.energy_and_forces(systems_of(case))
+        assert not energy.requires_grad and not forces.requires_grad
+        np.testing.assert_allclose(forces.numpy(), exact, atol=1e-14)
+        single = network.float().energy_and_forces(systems_of(case))[1]
+        assert single.dtype == torch.float32
+        np.testing.assert_allclose(single.numpy(), exact, atol=1e-5 * np.abs(exact).max())
+        with pytest.raises(ValueError, match=r"^`positions` must be apart"):
+            network.energy_and_forces(vl.Systems.from_arrays(np.zeros((2, 3)), [8, 14]))
+        with pytest.raises(ValueError, match=r"^`head` must be one of Default or its number, got 5"):
+            network.energy_and_forces(systems_of(case), head=5)

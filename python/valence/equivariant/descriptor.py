@@ -21,6 +21,8 @@ from valence.equivariant.irreps import Irreps
 __all__ = ["LAYOUTS", "Descriptor", "Operand", "Product", "Segment", "Term", "block_segments"]
 
 LAYOUTS = ("mul_ir", "ir_mul")
+#: Coefficients this far below the largest of their tensor are zeros that were rounded.
+ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,14 @@ class Descriptor:
     def __post_init__(self) -> None:
         if not 2 <= len(self.operands) <= 4:
             raise ValueError(f"`operands` must be one to three inputs and an output, got {len(self.operands)}")
+        for operand in self.operands:
+            for n, s in enumerate(operand.segments):
+                last = s.offset + sum(stride * (size - 1) for size, stride in zip(s.shape, s.strides))
+                inside = min((s.offset, *s.shape, *s.strides)) >= 0 and (0 in s.shape or last < operand.size)
+                if not inside or len(s.shape) != len(s.strides):
+                    raise ValueError(
+                        f"`segments` of `{operand.name}` must lie within its {operand.size} values, got {s} as number {n}"
+                    )
         for product in self.products:
             _check(product, self.operands)
 
@@ -301,6 +311,22 @@ def _check(product: Product, operands: Sequence[Operand]) -> None:
         raise ValueError(
             f"`coefficients` must be one per path, got {len(product.coefficients)} for {len(product.segments)}"
         )
+    inputs = "".join(letters[:-1])
+    if any(len(set(text)) != len(text) for text in (*letters, extra)):
+        raise ValueError(
+            f"`subscripts` must name each axis of a segment by a letter of its own, got {product.subscripts!r}"
+        )
+    if not set(letters[-1]) <= set(inputs + extra):
+        raise ValueError(f"`subscripts` must have the output's letters in an input, got {product.subscripts!r}")
+    for column, place in zip(product.segments.T, product.operands):
+        count = len(operands[place].segments)
+        wrong = np.flatnonzero((column < 0) | (column >= count))
+        if len(wrong):
+            rule = f"rows of the {count} segments of `{operands[place].name}`"
+            raise ValueError(f"`segments` must be {rule}, got {column[wrong[0]]} in path {wrong[0]}")
+    for n, coefficients in enumerate(product.coefficients):
+        if not np.isfinite(coefficients).all():
+            raise ValueError(f"`coefficients` must be finite, got {coefficients} in path {n}")
     first = product.segments if extra else product.segments[:1]
     for row, coefficients in zip(first, product.coefficients):
         _extents(product, operands, row, coefficients)
@@ -343,7 +369,7 @@ def _flatten(products: Sequence[Product], operands: Sequence[Operand]) -> Iterat
             blocks = [operands[o].segments[s] for o, s in zip(product.operands, row.tolist())]
             steps = [dict(zip(text, block.strides)) for text, block in zip(letters, blocks)]
             values = np.asarray(coefficients, np.float64)
-            at = np.nonzero(np.abs(values) > 1e-10)
+            at = np.nonzero(np.abs(values) > ROUNDING * np.abs(values).max(initial=0.0))
             none = np.zeros(len(at[0]), int)
             offsets = np.stack(
                 [
@@ -364,6 +390,6 @@ def _flatten(products: Sequence[Product], operands: Sequence[Operand]) -> Iterat
         merged, inverse = np.unique(flat[:, ::-1], axis=0, return_inverse=True)  # sorted by the output's place first
         sums = np.zeros(len(merged))
         np.add.at(sums, inverse.reshape(-1), factors)
-        kept = np.abs(sums) > 1e-12
+        kept = np.abs(sums) > ROUNDING * np.abs(sums).max(initial=0.0)
         steps = np.array(strides, np.int64).reshape(len(ids), len(extents))
         yield Term(ids, extents, steps, np.ascontiguousarray(merged[kept, ::-1]), sums[kept])

@@ -81,6 +81,9 @@ def plan(
     for n, shape in enumerate(shapes):
         shared = shape[0] == 1 and rows[1] != 1
         modes.append(INDEXED if given[n] is not None else SHARED if shared else OWN)
+    whole = isinstance(size_out, (int, np.integer)) and not isinstance(size_out, bool) and 0 <= size_out < 2**31
+    if isinstance(size_out, (bool, float, str)) or (size_out is not None and not whole and np.isscalar(size_out)):
+        raise ValueError(f"`size_out` must be a whole number from 0 to 2^31 - 1, got {size_out!r}")
     if given[-1] is None:
         if size_out is not None and size_out != rows[1]:
             raise ValueError(f"`size_out` must be {rows[1]} where the output has no index, got {size_out}")
@@ -104,11 +107,31 @@ def run(
     if use_fallback:
         from valence.reference import polynomial as reference
 
+        _check_arrays(descriptor, operands, indexed, access)
         return reference.polynomial(*operands, *indexed, descriptor=descriptor, access=access).astype(operands[0].dtype)
     try:
         return OPS[len(operands)](*operands, *indexed, descriptor=descriptor, access=access)
     except (TypeError, ValueError) as error:
         raise type(error)(in_words(descriptor, str(error))) from None
+
+
+def _check_arrays(descriptor: Descriptor, operands: Sequence[Any], indexed: Sequence[Any], access: Access) -> None:
+    """What the kernels' border refuses, for the plain definition."""
+    from valence.equivariant._plain import check_range
+
+    lead = operands[0]
+    for operand, array in zip(descriptor.inputs, operands):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"`{operand.name}` must be a numpy array, got {type(array)}")
+        rule = "float32 or float64" if array is lead else f"{lead.dtype} as `{descriptor.inputs[0].name}` is"
+        if array.dtype not in (np.float32, np.float64) or array.dtype != lead.dtype:
+            raise TypeError(f"`{operand.name}` must be {rule}, got {array.dtype}")
+    heights = [*[len(o) for o in operands], access.size_out]
+    for operand, index, height, mode in zip(descriptor.operands, indexed, heights, access.modes):
+        if mode == INDEXED:
+            if index.dtype not in (np.int32, np.int64, np.uint32):
+                raise TypeError(f"`indices['{operand.name}']` must be int32, int64 or uint32, got {index.dtype}")
+            check_range(operand.name, index, height)
 
 
 def in_words(descriptor: Descriptor, message: str) -> str:

@@ -93,7 +93,9 @@ def _cast(op: Op, arrays: list) -> tuple:
         if declared.kind == "index":
             if not jnp.issubdtype(array.dtype, jnp.integer):
                 raise TypeError(f"`{name}` must be int32, int64 or uint32, got {array.dtype}")
-            cast.append(array.astype(jnp.int32))
+            # Beyond int32 an index would come round to a valid one: -1 is refused by the kernel.
+            within = array if array.dtype.itemsize <= 4 else jnp.where(array == array.astype(jnp.int32), array, -1)
+            cast.append(within.astype(jnp.int32))
             continue
         if array.dtype not in (jnp.float32, jnp.float64):
             raise TypeError(f"`{name}` must be float32 or float64, got {array.dtype}")

@@ -46,13 +46,18 @@ class Mace(nn.Module):
         super().__init__()
         self.parts = parts = Parts(ModelFile(path))
         self.config = parts.config
-        self.dtype = dtype or {"float32": torch.float32, "float64": torch.float64}[parts.config.dtype]
+        dtype = dtype or {"float32": torch.float32, "float64": torch.float64}[parts.config.dtype]
         for name, array in parts.weights.items():
-            tensor = torch.from_numpy(np.array(array)).to(self.dtype)
+            tensor = torch.from_numpy(np.array(array)).to(dtype)
             _place(self, name, tensor if name.startswith(_FIXED) else nn.Parameter(tensor))
         rows = np.full(119, -1)
         rows[list(parts.config.atomic_numbers)] = np.arange(parts.elements)
         self._rows = rows
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, as `.float()` and `.double()` leave them."""
+        return self.weight("node_embedding.linear.weight").dtype
 
     def weight(self, name: str) -> Tensor:
         """A weight by the file's name."""
@@ -113,26 +118,36 @@ class Mace(nn.Module):
         own = energies[elements] if energies.ndim == 1 else energies[head, elements]
         return total + own, total, torch.cat(collected, dim=1)
 
-    def energy_and_forces(self, systems: Any, head: int = 0) -> tuple[Tensor, Tensor]:
+    def energy_and_forces(self, systems: Any, head: int | str = 0) -> tuple[Tensor, Tensor]:
         """Energies [B] and forces [N, 3] of systems; both differentiable in the weights."""
         import valence as vl
 
         systems = vl.as_systems(systems)
         edges = vl.find_edges(systems, self.config.r_max)
-        vectors = torch.from_numpy(np.ascontiguousarray(edges.vector)).to(self.dtype).requires_grad_()
-        receiver, sender = (torch.from_numpy(np.asarray(i).astype(np.int64)) for i in (edges.source, edges.target))
-        node, _, _ = self(
-            self.elements(np.asarray(systems.numbers)),
-            vectors,
-            receiver,
-            sender,
-            torch.full((len(systems.numbers),), head),
-        )
+        if len(edges) and not (distances := np.asarray(edges.distance)).all():
+            raise ValueError(
+                f"`positions` must be apart from each other, got two atoms in one place at edge {distances.argmin()}"
+            )
+        training, n = torch.is_grad_enabled(), len(systems.numbers)
+        with torch.enable_grad():
+            vectors = torch.from_numpy(np.ascontiguousarray(edges.vector)).to(self.dtype).requires_grad_()
+            receiver, sender = (torch.from_numpy(np.asarray(i).astype(np.int64)) for i in (edges.source, edges.target))
+            heads = torch.full((n,), self._head(head))
+            node, _, _ = self(self.elements(np.asarray(systems.numbers)), vectors, receiver, sender, heads)
+            (grad,) = torch.autograd.grad(node.sum(), vectors, create_graph=training)
+        node = node if training else node.detach()
         of = torch.from_numpy(np.asarray(systems.system).astype(np.int64))
         energy = torch.zeros(len(systems), dtype=self.dtype).index_add(0, of, node)
-        (grad,) = torch.autograd.grad(node.sum(), vectors, create_graph=torch.is_grad_enabled())
-        forces = torch.zeros(len(node), 3, dtype=self.dtype)
+        forces = torch.zeros(n, 3, dtype=self.dtype)
         return energy, forces.index_add(0, receiver, grad).index_add(0, sender, -grad)
+
+    def _head(self, head: int | str) -> int:
+        names = self.config.heads
+        if isinstance(head, str) and head in names:
+            return names.index(head)
+        if isinstance(head, (int, np.integer)) and not isinstance(head, bool) and 0 <= head < len(names):
+            return int(head)
+        raise ValueError(f"`head` must be one of {', '.join(names)} or its number, got {head!r}")
 
     def _layer(
         self,

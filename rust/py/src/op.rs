@@ -16,6 +16,8 @@ use crate::error::to_py;
 /// Most operands and letters that an op may have: they live on the stack.
 const MAX: usize = 12;
 const UNBOUND: usize = usize::MAX;
+/// Results of at most so many values are allocated without asking whether there is memory.
+const ALWAYS_THERE: usize = 1 << 24;
 
 #[derive(Clone, Copy)]
 enum Dim {
@@ -212,7 +214,7 @@ impl Kernel {
             }
             let shape = &shape[..declared.dims.len()];
             let array = match &out {
-                None => allocate::<T>(py, shape),
+                None => allocate::<T>(py, shape)?,
                 Some(o) if self.outputs.len() == 1 => check_out(o, shape, &operands[..self.inputs.len()])?,
                 Some(_) => return Err(self.usage("`out` for an op of several results".into())),
             };
@@ -334,10 +336,16 @@ fn columns<'py>(
     call.bind(py).call1((op, names, PyTuple::new(py, given)?, out))
 }
 
-fn allocate<'py, T: Element>(py: Python<'py>, shape: &[usize]) -> Bound<'py, PyArrayDyn<T>> {
+fn allocate<'py, T: Real + Element>(py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let values = shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side));
+    if values.is_none_or(|n| n > ALWAYS_THERE) {
+        // NumPy itself says what is wrong with a size that memory or an index cannot hold.
+        let made = py.import("numpy")?.call_method1("empty", (PyTuple::new(py, shape)?, T::NAME))?;
+        return Ok(made.cast_into::<PyArrayDyn<T>>()?);
+    }
     // SAFETY: every kernel writes each value of its results (the law tests fill `out` with NaN to see it), and T is a
     // plain number.
-    unsafe { PyArrayDyn::new(py, shape, false) }
+    Ok(unsafe { PyArrayDyn::new(py, shape, false) })
 }
 
 fn take_real<'a, T: Real + Element>(array: &'a Bound<'_, PyArrayDyn<T>>) -> Held<'a, T> {

@@ -17,6 +17,10 @@ _GRADIENTS = {"forces", "virial", "stress"}
 _FEATURES = {"descriptors", "invariant_descriptors"}
 
 
+def _again(path: str, dtype: str, head: int) -> MaceModel:
+    return MaceModel(ModelFile(path), dtype, head)
+
+
 class MaceModel:
     """A MACE network (Batatia et al., NeurIPS 2022) run by the native engine.
 
@@ -28,7 +32,7 @@ class MaceModel:
     def __init__(self, file: ModelFile, dtype: str | None = None, head: int | str | None = None) -> None:
         if dtype not in (None, "float32", "float64"):
             raise ValueError(f"`dtype` must be float32, float64 or None, got {dtype!r}")
-        self.dtype = dtype or str(file.config.get("dtype"))
+        self.dtype, self._path = dtype or str(file.config.get("dtype")), file.path
         self._engine, self._parts = engine(file, self.dtype)
         config = self._parts.config
         self.cutoff, self.elements = config.r_max, config.atomic_numbers
@@ -37,6 +41,15 @@ class MaceModel:
         rows = np.full(119, -1, np.int32)
         rows[list(config.atomic_numbers)] = np.arange(len(config.atomic_numbers))
         self._rows = rows
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str, int]]:
+        """Copies and other processes read the file again."""
+        return _again, (self._path, self.dtype, self.head)
+
+    def __repr__(self) -> str:
+        elements = ", ".join(map(str, self.elements))
+        heads = f", head={self.heads[self.head]!r}" if len(self.heads) > 1 else ""
+        return f"MaceModel({self._path!r}, dtype={self.dtype}, cutoff={self.cutoff:g}, elements=[{elements}]{heads})"
 
     def _head(self, head: int | str | None) -> int:
         names = self.heads
@@ -48,7 +61,8 @@ class MaceModel:
             return names.index(head)
         if isinstance(head, (int, np.integer)) and not isinstance(head, bool) and 0 <= head < len(names):
             return int(head)
-        raise ValueError(f"`head` must be one of {', '.join(names)} or its number, got {head!r}")
+        rule = "given for a file of several heads: " if head is None else ""
+        raise ValueError(f"`head` must be {rule}one of {', '.join(names)} or its number, got {head!r}")
 
     def compute(self, systems: Any, properties: Sequence[str] = ("energy", "forces")) -> Results:
         """Properties of one or more systems.
@@ -94,7 +108,7 @@ class MaceModel:
         system = np.asarray(batch.system)
         found: dict[str, Any] = {"batch": batch}
         if "energy" in wanted:
-            found["energy"] = np.bincount(system, node, len(batch))
+            found["energy"] = np.bincount(system, node, len(batch)).astype(np.float64)
         if "node_energy" in wanted:
             found["node_energy"] = node
         if gradient:
@@ -123,8 +137,9 @@ class MaceModel:
         found: dict[str, np.ndarray] = {}
         n = len(system)
         if "forces" in wanted:
+            # Without edges bincount counts in integers.
             columns = [np.bincount(receiver, g, n) - np.bincount(sender, g, n) for g in slopes.T]
-            found["forces"] = np.stack(columns, axis=1)
+            found["forces"] = np.stack(columns, axis=1).astype(np.float64)
         if wanted & {"virial", "stress"}:
             owner = system[receiver]
             moments = np.empty((len(batch), 3, 3))
@@ -141,10 +156,10 @@ class MaceModel:
     def _features(self, wanted: set[str], features: list[np.ndarray], n: int) -> dict[str, np.ndarray]:
         from valence.equivariant.irreps import ir_mul_to_mul_ir
 
-        layers = [x.reshape(n, -1) for x in features]
+        irreps = self._parts.config.hidden_irreps
+        layers = [x.reshape(n, i.dim) for i, x in zip(irreps, features)]
         found: dict[str, np.ndarray] = {}
         if "descriptors" in wanted:
-            irreps = self._parts.config.hidden_irreps
             found["descriptors"] = np.concatenate([ir_mul_to_mul_ir(i, x) for i, x in zip(irreps, layers)], axis=1)
         if "invariant_descriptors" in wanted:
             found["invariant_descriptors"] = np.concatenate(

@@ -244,3 +244,10 @@ class TestCalls:
             vj.Linear("2x0e", "3x0e", internal_weights=True)
         with pytest.raises(ValueError, match=r"^`weight` must be None for a layer with weights of its own"):
             vj.Linear("2x0e", "3x0e", key=KEY)(jnp.ones((1, 2)), jnp.ones((1, 6)))
+
+
+def test_an_index_beyond_int32_does_not_come_round():
+    layer = vj.Linear("1x0e", "1x0e", key=jax.random.key(0), dtype=jnp.float64)
+    x = jnp.arange(4.0)[:, None]
+    with pytest.raises(Exception, match=r"must be in \[0, 4\), got -1 in row 0"):
+        jax.block_until_ready(layer(x, indices_1=jnp.array([2**32 + 1, 2])))

@@ -281,3 +281,10 @@ def _o3_e3nn():
     from cuequivariance.group_theory.experimental.e3nn import O3_e3nn
 
     return O3_e3nn
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+def test_a_trace_that_would_keep_one_result_is_refused():
+    layer = vt.Linear("1x0e", "1x0e", dtype=torch.float64).requires_grad_(False)
+    with pytest.raises(RuntimeError, match=r"^`torch.jit.trace` must not see polynomial_2"):
+        torch.jit.trace(layer, (torch.ones(4, 1, dtype=torch.float64),))

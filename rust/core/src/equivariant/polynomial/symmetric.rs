@@ -1,6 +1,8 @@
 //! The symmetric contraction: polynomials of a channel's own features, with weights that rows share by an index.
 //!
-//!     out[n, o, u] = sum_mono c[o, mono, u] prod_(i in mono) x[n, i, u],   c[o, mono, u] = sum_k U[o, mono, k] w[z_n, k, u]
+//! ```text
+//! out[n, o, u] = sum_mono c[o, mono, u] prod_(i in mono) x[n, i, u],   c[o, mono, u] = sum_k U[o, mono, k] w[z_n, k, u]
+//! ```
 //!
 //! (Batatia et al., MACE, NeurIPS 2022, eq. 10.) Rows are grouped by their weight row z; for each group and each block of
 //! channels (SIMD lanes) the weights are folded into c once, and the atoms go through the monomials in tiles

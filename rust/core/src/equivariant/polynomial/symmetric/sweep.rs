@@ -2,7 +2,9 @@
 //!
 //! A node is p V with V = own + sum_k c_k q_k. With t = grad_out p, in one pass over its leaves
 //!
-//!     V += c_k q_k,   grad q_k += t c_k,   grad c_k += t q_k,   and then grad p += grad_out V,
+//! ```text
+//! V += c_k q_k,   grad q_k += t c_k,   grad c_k += t q_k,   and then grad p += grad_out V,
+//! ```
 //!
 //! so a coefficient costs one multiply-add forward and three backward, and no monomial is kept.
 

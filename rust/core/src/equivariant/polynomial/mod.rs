@@ -97,7 +97,7 @@ struct Meeting<'a, T> {
 }
 
 impl Polynomial {
-    /// Adds the value on rows that fit (see [`Rows::check`]) to `out`: for engines that hold their own arrays.
+    /// Adds the value on rows that fit the arrays to `out`: for engines that hold their own arrays.
     pub fn forward<T: Simd>(&self, rows: &Rows, inputs: &[&[T]], out: &mut [T]) {
         if let Some(engine) = &self.engines.symmetric {
             return engine.forward(rows, inputs, out);

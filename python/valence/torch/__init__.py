@@ -56,7 +56,7 @@ _EMPTY = NO_INDEX.numpy()
 
 def _run(op: Op, static: Static, kernel: Any, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The kernel on the tensors' memory; a strided tensor is copied once by the kernel's border."""
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         raise RuntimeError(
             f"`torch.jit.trace` must not see {op.name}, whose result it would keep for every input; use torch.compile or torch.export"
         )

@@ -15,7 +15,7 @@ from valence.equivariant.descriptors import (
     linear,
 )
 from valence.equivariant.instructions import instructed_tensor_product
-from valence.equivariant.irreps import Irreps
+from valence.equivariant.irreps import Irreps, irreps_of
 
 __all__ = [
     "channel_wise",
@@ -51,14 +51,7 @@ def named(descriptor: Descriptor, *names: str) -> Descriptor:
 
 
 def _two(irreps_in1: Any, irreps_in2: Any, group: str | None) -> tuple[Irreps, Irreps]:
-    return _irreps("irreps_in1", irreps_in1, group), _irreps("irreps_in2", irreps_in2, group)
-
-
-def _irreps(name: str, given: Any, group: str | None) -> Irreps:
-    try:
-        return Irreps(given, group)
-    except ValueError as error:
-        raise ValueError(f"`{name}`: {error}") from None
+    return irreps_of("irreps_in1", irreps_in1, group), irreps_of("irreps_in2", irreps_in2, group)
 
 
 def channel_wise(

@@ -10,7 +10,7 @@ import numpy as np
 
 from valence.equivariant.coupling import clebsch_gordan
 from valence.equivariant.descriptor import Descriptor, Operand, Product, Segment, block_segments
-from valence.equivariant.irreps import Irrep, Irreps
+from valence.equivariant.irreps import Irrep, Irreps, irreps_of
 
 __all__ = [
     "channelwise_tensor_product",
@@ -20,13 +20,6 @@ __all__ = [
     "linear",
     "norm_squared",
 ]
-
-
-def _irreps(name: str, given: Any, group: str | None) -> Irreps:
-    try:
-        return Irreps(given, group)
-    except ValueError as error:
-        raise ValueError(f"`{name}`: {error}") from None
 
 
 def _features(name: str, irreps: Irreps, layout: str) -> Operand:
@@ -88,9 +81,9 @@ def channelwise_tensor_product(
     >>> channelwise_tensor_product("4x0e + 4x1o", "0e + 1o", "0e + 1o").irreps_out
     Irreps('4x0e + 4x0e + 4x1o + 4x1o', group='O3')
     """
-    one, two = _irreps("irreps1", irreps1, group), _irreps("irreps2", irreps2, group)
+    one, two = irreps_of("irreps1", irreps1, group), irreps_of("irreps2", irreps2, group)
     _same_group(one, two)
-    keep = None if irreps_out is None else {ir for _, ir in _irreps("irreps_out", irreps_out, group or one.group)}
+    keep = None if irreps_out is None else {ir for _, ir in irreps_of("irreps_out", irreps_out, group or one.group)}
     found = [
         (a, b, ir)
         for a, (_, ir1) in enumerate(one)
@@ -137,9 +130,9 @@ def fully_connected_tensor_product(
     Parameters as in :func:`channelwise_tensor_product`; `irreps_out` has the result's multiplicities. Weight blocks
     [mul_a, mul_b, mul_c] for a, b, c in this order.
     """
-    one, two = _irreps("irreps1", irreps1, group), _irreps("irreps2", irreps2, group)
+    one, two = irreps_of("irreps1", irreps1, group), irreps_of("irreps2", irreps2, group)
     _same_group(one, two)
-    out = _irreps("irreps_out", irreps_out, group or one.group)
+    out = irreps_of("irreps_out", irreps_out, group or one.group)
     first, second, last = _layouts(layout, 3)
     found = [
         (a, b, c)
@@ -166,8 +159,8 @@ def linear(irreps_in: Any, irreps_out: Any, *, layout: Any = "mul_ir", group: st
     Weight blocks [mul_i, mul_o] for i, then o. An output irrep that no input has is zero. With an index of the weight operand
     each row chooses its weights, such as a set per chemical element.
     """
-    one = _irreps("irreps_in", irreps_in, group)
-    out = _irreps("irreps_out", irreps_out, group or one.group)
+    one = irreps_of("irreps_in", irreps_in, group)
+    out = irreps_of("irreps_out", irreps_out, group or one.group)
     if one.group != out.group:
         raise ValueError(f"`irreps_out` must be of the group {one.group}, got {out.group}")
     first, last = _layouts(layout, 2)
@@ -193,9 +186,9 @@ def elementwise_tensor_product(
 
     Both must have the same multiplicities once their terms are cut to match; the result has one term per path, unsorted.
     """
-    one, two = _irreps("irreps1", irreps1, group), _irreps("irreps2", irreps2, group)
+    one, two = irreps_of("irreps1", irreps1, group), irreps_of("irreps2", irreps2, group)
     _same_group(one, two)
-    keep = None if irreps_out is None else {ir for _, ir in _irreps("irreps_out", irreps_out, group or one.group)}
+    keep = None if irreps_out is None else {ir for _, ir in irreps_of("irreps_out", irreps_out, group or one.group)}
     if one.num_irreps != two.num_irreps:
         raise ValueError(f"`irreps2` must have {one.num_irreps} channels as `irreps1` has, got {two.num_irreps}")
     first, second, last = _layouts(layout, 3)
@@ -232,7 +225,7 @@ def _cut(irreps: Irreps, other: Irreps, layout: str) -> list[tuple[Segment, Irre
 
 def norm_squared(irreps: Any, *, layout: str = "mul_ir", group: str | None = None) -> Descriptor:
     """The sum of squares of each irrep: out[u] = sum_m x[u,m]^2, one scalar for every channel."""
-    one = _irreps("irreps", irreps, group)
+    one = irreps_of("irreps", irreps, group)
     scalar = Irrep(0, 0 if one.group == "SO3" else 1)
     out = Irreps([(mul, scalar) for mul, _ in one], one.group)
     segments = tuple(Segment.dense(place.start, (mul,)) for (mul, _), place in zip(out, out.slices))
@@ -244,7 +237,7 @@ def norm_squared(irreps: Any, *, layout: str = "mul_ir", group: str | None = Non
 
 def gate_product(irreps_gated: Any, *, layout: str = "mul_ir", group: str | None = None) -> Descriptor:
     """Features times a scalar per channel: out[u,m] = g[u] x[u,m]; operands (gates, x)."""
-    one = _irreps("irreps_gated", irreps_gated, group)
+    one = irreps_of("irreps_gated", irreps_gated, group)
     scalar = Irrep(0, 0 if one.group == "SO3" else 1)
     gates = Irreps([(mul, scalar) for mul, _ in one], one.group)
     segments = tuple(Segment.dense(place.start, (mul,)) for (mul, _), place in zip(gates, gates.slices))

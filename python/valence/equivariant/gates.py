@@ -10,7 +10,7 @@ import numpy as np
 
 from valence.equivariant.descriptor import Descriptor, Segment, block_segments
 from valence.equivariant.descriptors import elementwise_tensor_product
-from valence.equivariant.irreps import Irrep, Irreps
+from valence.equivariant.irreps import Irrep, Irreps, irreps_of
 
 __all__ = ["PARITY", "SECOND_MOMENT", "GatePlan", "gate_plan", "parity_of"]
 
@@ -66,7 +66,7 @@ def gate_plan(
     ValueError, if the counts differ, an irrep is no scalar, or an odd scalar has an activation of no parity.
     """
     scalars, gates, gated = (
-        _irreps(name, given, group)
+        irreps_of(name, given, group)
         for name, given in (
             ("irreps_scalars", irreps_scalars),
             ("irreps_gates", irreps_gates),
@@ -103,13 +103,6 @@ def gate_plan(
         np.concatenate([np.zeros(0, np.int64), *places[b:]]),
         product,
     )
-
-
-def _irreps(name: str, given: Any, group: str | None) -> Irreps:
-    try:
-        return Irreps(given, group)
-    except ValueError as error:
-        raise ValueError(f"`{name}`: {error}") from None
 
 
 def _activated(what: str, irreps: Irreps, parities: Sequence[int | None]) -> Irreps:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Irrep", "Irreps", "ir_mul_to_mul_ir", "mul_ir_to_ir_mul"]
+__all__ = ["Irrep", "Irreps", "ir_mul_to_mul_ir", "irreps_of", "mul_ir_to_ir_mul"]
 
 GROUPS = ("SO3", "O3", "O3_e3nn")
 _TERM = re.compile(r"(?:(\d+)\s*x\s*)?(\d+)\s*([eo]?)")
@@ -196,6 +196,14 @@ class Irreps:
 
     def __repr__(self) -> str:
         return f"Irreps({str(self)!r}, group={self.group!r})"
+
+
+def irreps_of(name: str, given: Any, group: str | None) -> Irreps:
+    """The irreps of an argument; what is wrong with them is said under its name."""
+    try:
+        return Irreps(given, group)
+    except ValueError as error:
+        raise ValueError(f"`{name}`: {error}") from None
 
 
 def _parse(text: str, group: str) -> tuple[tuple[int, Irrep], ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from valence.equivariant.couplings import ZERO, full_couplings, monomials, reduced_couplings
 from valence.equivariant.descriptor import Descriptor, Operand, Product, Segment, block_segments
-from valence.equivariant.irreps import Irreps
+from valence.equivariant.irreps import Irreps, irreps_of
 
 __all__ = [
     "symmetric_contraction",
@@ -259,14 +259,8 @@ def _degree(degree: Any) -> int:
 
 
 def _both_irreps(irreps_in: Any, irreps_out: Any, group: str | None) -> tuple[Irreps, Irreps]:
-    try:
-        one = Irreps(irreps_in, group)
-    except ValueError as error:
-        raise ValueError(f"`irreps_in`: {error}") from None
-    try:
-        out = Irreps(irreps_out, group or one.group)
-    except ValueError as error:
-        raise ValueError(f"`irreps_out`: {error}") from None
+    one = irreps_of("irreps_in", irreps_in, group)
+    out = irreps_of("irreps_out", irreps_out, group or one.group)
     if one.group != out.group:
         raise ValueError(f"`irreps_out` must be of the group {one.group}, got {out.group}")
     muls = {mul for side in (one, out) for mul, _ in side}

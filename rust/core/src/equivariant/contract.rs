@@ -8,6 +8,7 @@
 use rayon::prelude::*;
 
 use super::matmul::{Matrix, MatrixMut, matmul};
+use super::polynomial::rows;
 use super::sums::{Edges, Gather, Reduce};
 use super::table::{Block, Table};
 use crate::basis::lanes::{Simd, dispatch};
@@ -35,15 +36,8 @@ impl<'a> Groups<'a> {
     /// `into`: edge -> group, None: each edge its own. `gather`: edge -> row of the gathered operand.
     pub fn new(into: Option<&[i32]>, gather: Option<&'a [i32]>, count: usize) -> Self {
         let sorted = into.map(|into| {
-            let mut ends = vec![0u32; count + 1];
-            into.iter().for_each(|&g| ends[g as usize + 1] += 1);
-            (0..count).for_each(|g| ends[g + 1] += ends[g]);
-            let (mut next, mut order) = (ends.clone(), vec![0u32; into.len()]);
-            for (e, &g) in into.iter().enumerate() {
-                order[next[g as usize] as usize] = e as u32;
-                next[g as usize] += 1;
-            }
-            (ends, order)
+            let found = rows::Groups::new(into, count);
+            (found.ends, found.order)
         });
         Groups { count, sorted, gather }
     }

@@ -6,9 +6,11 @@ use numpy::{Element, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use valence_core::Real;
+use valence_core::basis::lanes::Simd;
 use valence_core::equivariant::polynomial::form::{self, Polynomial};
 use valence_core::model::mace::{
-    Basis, Gate, Graph, Layer, Mace, Network, Output, Radial, Readout, Repulsion, Transform, Weighted,
+    Basis, Gate, Graph, Head, LayerParts, Mace, Method, Network, Output, Radial, Readout, Repulsion, Transform,
+    Weighted,
 };
 
 use crate::error::to_py;
@@ -68,9 +70,9 @@ fn weighted<T: Real>((key, weights): &(Key, Array)) -> PyResult<Weighted<T>> {
     Ok(Weighted { product: product(*key)?, weights: cast(weights)? })
 }
 
-fn layer<T: Real>(text: &LayerText) -> PyResult<Layer<T>> {
+fn layer(text: &LayerText) -> PyResult<LayerParts> {
     let weights = text.network.iter().map(cast).collect::<PyResult<_>>()?;
-    Ok(Layer {
+    Ok(LayerParts {
         residual: text.residual,
         density: text.density.as_ref().map(cast).transpose()?,
         norm: text.norm,
@@ -113,7 +115,7 @@ fn radial(text: &Text) -> Radial {
     Radial { basis, transform, r_max: text.r_max, power: text.power, apply_cutoff: text.apply_cutoff }
 }
 
-fn model<T: Real>(text: &Text) -> PyResult<Mace<T>> {
+fn model<T: Simd>(text: &Text, method: Method) -> PyResult<Mace<T>> {
     let repulsion = text.repulsion.clone().map(|(numbers, radii, [exponent, prefactor, power], c)| Repulsion {
         numbers,
         radii,
@@ -122,7 +124,7 @@ fn model<T: Real>(text: &Text) -> PyResult<Mace<T>> {
         c,
         power,
     });
-    Ok(Mace {
+    let head = Head {
         elements: text.elements,
         channels: text.channels,
         heads: text.heads,
@@ -130,13 +132,14 @@ fn model<T: Real>(text: &Text) -> PyResult<Mace<T>> {
         radial: radial(text),
         repulsion,
         embedding: cast(&text.embedding)?,
-        layers: text.layers.iter().map(layer).collect::<PyResult<_>>()?,
         readouts: text.readouts.iter().map(readout).collect::<PyResult<_>>()?,
         own_energies: text.own_energies.clone(),
         scale: text.scale.clone(),
         shift: text.shift.clone(),
         agnostic: text.agnostic,
-    })
+    };
+    let layers = text.layers.iter().map(layer).collect::<PyResult<_>>()?;
+    Mace::new(head, layers, method).map_err(to_py)
 }
 
 /// A network in one precision. Made by `valence.model.mace`, which checks the file that it comes from.
@@ -154,10 +157,25 @@ type Index<'py> = PyReadonlyArray1<'py, i32>;
 
 #[pymethods]
 impl MaceEngine {
+    /// `tolerance`: None, or the error of tables of radial functions.
     #[new]
-    fn new(description: Text, single: bool) -> PyResult<Self> {
-        let model = if single { Either::Single(model(&description)?) } else { Either::Double(model(&description)?) };
+    #[pyo3(signature = (description, single, tolerance))]
+    fn new(description: Text, single: bool, tolerance: Option<f64>) -> PyResult<Self> {
+        let method = tolerance.map_or(Method::Exact, Method::Spline);
+        let model = if single {
+            Either::Single(model(&description, method)?)
+        } else {
+            Either::Double(model(&description, method)?)
+        };
         Ok(MaceEngine { model })
+    }
+
+    /// Tables of radial functions made so far: (number, bytes, (largest error of values, of derivatives)).
+    fn tables(&self) -> (usize, usize, [f64; 2]) {
+        match &self.model {
+            Either::Single(model) => model.tables(),
+            Either::Double(model) => model.tables(),
+        }
     }
 
     /// (energy [N], interaction [N], gradient [3 E], features of each layer [N D]).

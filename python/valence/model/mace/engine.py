@@ -17,10 +17,17 @@ from valence.model.mace.parts import Parts
 __all__ = ["describe", "engine"]
 
 
-def engine(file: ModelFile, dtype: str) -> tuple[Any, Parts]:
+#: Largest error of a tabulated radial function's derivative, as a part of the largest derivative.
+TOLERANCE = {"float32": 1e-6, "float64": 1e-8}
+
+
+def engine(file: ModelFile, dtype: str, radial: str) -> tuple[Any, Parts]:
     """The native engine in one precision, and the network's parts in its layout."""
+    if radial not in ("exact", "spline"):
+        raise ValueError(f"`radial` must be exact or spline, got {radial!r}")
     parts = Parts(file, layout="ir_mul")
-    return _native.MaceEngine(describe(parts), dtype == "float32"), parts
+    tolerance = TOLERANCE[dtype] if radial == "spline" else None
+    return _native.MaceEngine(describe(parts), dtype == "float32", tolerance), parts
 
 
 def _key(descriptor: Descriptor) -> tuple[int, int]:

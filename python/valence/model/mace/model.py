@@ -29,11 +29,13 @@ class MaceModel:
 
     properties = ("energy", "node_energy", "forces", "stress", "virial", "descriptors", "invariant_descriptors")
 
-    def __init__(self, file: ModelFile, dtype: str | None = None, head: int | str | None = None) -> None:
+    def __init__(
+        self, file: ModelFile, dtype: str | None = None, head: int | str | None = None, radial: str = "exact"
+    ) -> None:
         if dtype not in (None, "float32", "float64"):
             raise ValueError(f"`dtype` must be float32, float64 or None, got {dtype!r}")
         self.dtype, self._path = dtype or str(file.config.get("dtype")), file.path
-        self._engine, self._parts = engine(file, self.dtype)
+        self._engine, self._parts = engine(file, self.dtype, radial)
         config = self._parts.config
         self.cutoff, self.elements = config.r_max, config.atomic_numbers
         self.heads, self.metadata = config.heads, dict(file.config)

@@ -1,24 +1,35 @@
 //! MACE (Batatia et al., NeurIPS 2022) for inference: energies, their gradient to the edge vectors, features.
 //!
-//! The composition of the room's products with a reverse pass by hand. Edges are sorted by receiver and taken in tiles of
-//! whole receivers: the weights of a tile's edges are made, used and dropped, on the way back once more, so that nothing of
-//! the size edges x channels is kept. Geometry, radial functions and energies are f64, features of the model's precision.
+//! Edges are sorted by receiver. A tile of receivers takes its edges in batches: weights, harmonics and the small matrices of
+//! a batch are made, used and dropped, on the way back once more, so that nothing of the size edges x channels is kept, and an
+//! edge has its vector and two numbers of atoms in memory. Radial functions carry their derivative along, so that the way back
+//! has no network in it. Geometry and energies are f64, features of the model's precision. Sums have one order for any number
+//! of threads.
 
+mod coupling;
+mod functions;
+mod kernels;
+mod messages;
 mod network;
 mod radial;
 mod readout;
 mod run;
+mod table;
 
 use std::sync::Arc;
 
+pub use functions::Method;
 pub use network::Network;
 pub use radial::{Basis, Radial, Repulsion, Transform};
 pub use readout::{Gate, Readout};
 pub use run::Output;
 
+use self::coupling::Coupling;
+use self::functions::Functions;
 use crate::basis::lanes::Simd;
 use crate::call::check_index;
 use crate::equivariant::polynomial::form::Polynomial;
+use crate::equivariant::polynomial::rows::{Mode, Rows};
 use crate::error::{Error, Result};
 
 /// A product with its weights, one row or one a chemical element.
@@ -28,25 +39,59 @@ pub struct Weighted<T> {
     pub weights: Vec<T>,
 }
 
-/// One layer. Features lie "ir_mul".
-#[derive(Clone)]
-pub struct Layer<T> {
+impl<T: Simd> Weighted<T> {
+    pub fn cast<U: Simd>(&self) -> Weighted<U> {
+        let weights = self.weights.iter().map(|w| U::of(w.to_f64())).collect();
+        Weighted { product: self.product.clone(), weights }
+    }
+
+    fn rows<'r>(&self, count: usize, choice: Option<&'r [i32]>) -> Rows<'r> {
+        Rows { count, modes: vec![choice.map_or(Mode::Shared, Mode::Indexed), Mode::Own, Mode::Own] }
+    }
+
+    /// The product of `count` rows x; `choice`: each row's weights.
+    pub fn of(&self, x: &[T], count: usize, choice: Option<&[i32]>) -> Vec<T> {
+        let mut out = vec![T::ZERO; count * self.product.form.sizes[2]];
+        self.product.forward(&self.rows(count, choice), &[&self.weights, x], &mut out);
+        out
+    }
+
+    /// Its transpose on grad, at x (which linear maps do not read).
+    pub fn back(&self, x: &[T], grad: &[T], count: usize, choice: Option<&[i32]>) -> Vec<T> {
+        let mut out = vec![T::ZERO; count * self.product.form.sizes[1]];
+        self.product.towards(&self.rows(count, choice), &[&self.weights, x], grad, [None, Some(&mut out), None]);
+        out
+    }
+}
+
+/// One layer as a file describes it. Features lie "ir_mul".
+pub struct LayerParts {
     /// The skip connection starts at the layer's input and ends after the product; else it maps the message.
     pub residual: bool,
     /// Weights [K] of the edges' density, by whose sum messages are divided; None: they are divided by `norm`.
-    pub density: Option<Vec<T>>,
+    pub density: Option<Vec<f64>>,
     pub norm: f64,
-    pub network: Network<T>,
-    pub up: Weighted<T>,
+    pub network: Network<f64>,
     pub messages: Arc<Polynomial>,
-    pub down: Weighted<T>,
-    pub skip: Weighted<T>,
-    pub contraction: Weighted<T>,
-    pub out: Weighted<T>,
+    pub up: Weighted<f64>,
+    pub down: Weighted<f64>,
+    pub skip: Weighted<f64>,
+    pub contraction: Weighted<f64>,
+    pub out: Weighted<f64>,
 }
 
-#[derive(Clone)]
-pub struct Mace<T> {
+struct Layer<T> {
+    residual: bool,
+    functions: Functions<T>,
+    coupling: Coupling<T>,
+    up: Weighted<T>,
+    skip: Weighted<T>,
+    contraction: Weighted<T>,
+    out: Weighted<T>,
+}
+
+/// What layers share.
+pub struct Head<T> {
     pub elements: usize,
     pub channels: usize,
     pub heads: usize,
@@ -55,7 +100,6 @@ pub struct Mace<T> {
     pub repulsion: Option<Repulsion>,
     /// [elements, C].
     pub embedding: Vec<T>,
-    pub layers: Vec<Layer<T>>,
     /// One a layer, or one for the last.
     pub readouts: Vec<Readout<T>>,
     /// [heads, elements], eV.
@@ -65,6 +109,11 @@ pub struct Mace<T> {
     pub shift: Vec<f64>,
     /// All elements share the contraction's weights.
     pub agnostic: bool,
+}
+
+pub struct Mace<T> {
+    head: Head<T>,
+    layers: Vec<Layer<T>>,
 }
 
 /// Atoms of one or more systems and the edges between them, sorted by receiver.
@@ -91,14 +140,47 @@ impl Graph<'_> {
         if let Some(row) = self.receiver.windows(2).position(|w| w[0] > w[1]) {
             return Err(Error::value("receiver", "sorted", format!("a smaller one in row {}", row + 1)));
         }
+        if let Some(edge) = self.vectors.as_chunks::<3>().0.iter().position(|v| *v == [0.0; 3]) {
+            let got = format!("two atoms in one place at edge {edge}");
+            return Err(Error::value("positions", "apart from each other", got));
+        }
         Ok(())
     }
 }
 
 impl<T: Simd> Mace<T> {
+    /// Errors if the layers' products are not what the engine takes.
+    pub fn new(head: Head<T>, layers: Vec<LayerParts>, method: Method) -> Result<Self> {
+        head.radial.check(head.elements)?;
+        let build = |parts: LayerParts| {
+            let factor = if parts.density.is_some() { 1.0 } else { 1.0 / parts.norm };
+            let coupling = Coupling::new(&parts.messages, &parts.down, factor)?;
+            let sizes = [coupling.channels, coupling.padded];
+            let of = (&head.radial, head.elements);
+            Ok(Layer {
+                residual: parts.residual,
+                functions: Functions::new(&parts.network, sizes, parts.density, of, method),
+                coupling,
+                up: parts.up.cast(),
+                skip: parts.skip.cast(),
+                contraction: parts.contraction.cast(),
+                out: parts.out.cast(),
+            })
+        };
+        let layers = layers.into_iter().map(build).collect::<Result<_>>()?;
+        Ok(Mace { head, layers })
+    }
+
     /// Energies of all atoms and, if asked for, the gradient to the edge vectors and the features of each layer.
     pub fn compute(&self, graph: &Graph, gradient: bool, features: bool) -> Result<Output<T>> {
-        graph.check(self.elements, self.heads)?;
-        run::run(self, graph, gradient, features)
+        graph.check(self.head.elements, self.head.heads)?;
+        Ok(run::run(self, graph, gradient, features))
+    }
+
+    /// Tables of radial functions made so far: (number, bytes, largest errors of value and derivative).
+    pub fn tables(&self) -> (usize, usize, [f64; 2]) {
+        self.layers.iter().map(|l| l.functions.tables()).fold((0, 0, [0.0; 2]), |(n, bytes, e), (m, more, f)| {
+            (n + m, bytes + more, [e[0].max(f[0]), e[1].max(f[1])])
+        })
     }
 }

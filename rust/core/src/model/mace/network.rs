@@ -1,10 +1,10 @@
-//! The radial network of a tile of edges: dense layers with silu between, R = silu(silu(B W_0) W_1 …) W_last, and its transpose.
+//! The radial network with its derivative along the distance: R = silu(silu(B W_0) W_1 …) W_last and dR/dr.
 //!
-//! Constants (1 / sqrt(width), silu's factor) are in the weights. Bound by the dense products, two flops a weight and edge;
-//! nothing is kept from the way forward, as activations cost less to make again than to store for every edge.
+//! R depends on one number, so the derivative is carried forward beside the value (rows r of B, then rows of dB/dr) and no
+//! way back is needed. Constants (1 / sqrt(width), silu's factor) are in the weights. Bound by the dense products.
 
 use crate::basis::functions::exp;
-use crate::basis::lanes::{Job, Lanes, Simd, dispatch};
+use crate::basis::lanes::{Job, Lanes, MAX_LANES, Simd, dispatch};
 use crate::equivariant::matmul::{Matrix, MatrixMut, matmul};
 
 /// Dense layers [in, out].
@@ -14,62 +14,43 @@ pub struct Network<T> {
     pub weights: Vec<Vec<T>>,
 }
 
-/// Results of every layer before (`sums`) and after (`values`) its activation, and how steep that is.
-#[derive(Default)]
-pub struct Trace<T> {
-    values: Vec<Vec<T>>,
-    slopes: Vec<Vec<T>>,
-}
-
 impl<T: Simd> Network<T> {
-    fn last(&self) -> usize {
-        self.weights.len() - 1
-    }
-
-    /// R [rows, n] of x [rows, K].
-    pub fn forward(&self, x: &[T], rows: usize, trace: &mut Trace<T>, out: &mut Vec<T>) {
-        trace.values.resize_with(self.last(), Vec::new);
-        trace.slopes.resize_with(self.last(), Vec::new);
+    /// Adds R to the first `rows` rows of `out`, `stride` apart, and, if x has as many rows again (dB/dr), dR/dr to the next.
+    pub fn forward(&self, x: &[T], rows: usize, out: &mut [T], stride: usize) {
+        let all = x.len() / self.sizes[0].max(1);
+        let mut held: Vec<T> = Vec::new();
         for (k, w) in self.weights.iter().enumerate() {
             let (a, b) = (self.sizes[k], self.sizes[k + 1]);
-            let mut made = std::mem::take(if k < self.last() { &mut trace.values[k] } else { out });
-            made.clear();
-            made.resize(rows * b, T::ZERO);
-            {
-                let from = if k == 0 { x } else { &trace.values[k - 1] };
-                let (from, w) = (Matrix::new(from, [rows, a], [a, 1]), Matrix::new(w, [a, b], [b, 1]));
-                matmul(T::ONE, from, w, MatrixMut::new(&mut made, [rows, b], [b, 1]));
+            let left = Matrix::new(if k == 0 { x } else { &held }, [all, a], [a, 1]);
+            let right = Matrix::new(w, [a, b], [b, 1]);
+            if k + 1 == self.weights.len() {
+                return matmul(T::ONE, left, right, MatrixMut::new(out, [all, b], [stride, 1]));
             }
-            if k < self.last() {
-                let slopes = &mut trace.slopes[k];
-                slopes.clear();
-                slopes.resize(rows * b, T::ZERO);
-                dispatch(Silu { values: &mut made, slopes });
-                trace.values[k] = made;
-            } else {
-                *out = made;
-            }
+            let mut made = vec![T::ZERO; all * b];
+            matmul(T::ONE, left, right, MatrixMut::new(&mut made, [all, b], [b, 1]));
+            let (values, slopes) = made.split_at_mut(rows * b);
+            dispatch(Silu { values, slopes });
+            held = made;
         }
     }
 
-    /// grad_x [rows, K] += the transpose on grad [rows, n], at what `trace` holds.
-    pub fn backward(&self, grad: &[T], rows: usize, trace: &Trace<T>, grad_x: &mut [T]) {
-        let mut above = grad.to_vec();
-        for k in (0..self.weights.len()).rev() {
-            let (a, b) = (self.sizes[k], self.sizes[k + 1]);
-            let (from, w) = (Matrix::new(&above, [rows, b], [b, 1]), Matrix::new(&self.weights[k], [b, a], [1, b]));
-            if k == 0 {
-                return matmul(T::ONE, from, w, MatrixMut::new(grad_x, [rows, a], [a, 1]));
+    /// The same network with its results, `from` in a group, spread to groups of `to`.
+    pub fn padded(&self, from: usize, to: usize) -> Self {
+        let mut found = self.clone();
+        if let (Some(size), Some(weights)) = (found.sizes.last_mut(), found.weights.last_mut()) {
+            *size = *size / from * to;
+            let mut spread = Vec::with_capacity(weights.len() / from * to);
+            for group in weights.chunks_exact(from) {
+                spread.extend_from_slice(group);
+                spread.resize(spread.len() + to - from, T::ZERO);
             }
-            let mut below = vec![T::ZERO; rows * a];
-            matmul(T::ONE, from, w, MatrixMut::new(&mut below, [rows, a], [a, 1]));
-            below.iter_mut().zip(&trace.slopes[k - 1]).for_each(|(g, s)| *g *= *s);
-            above = below;
+            *weights = spread;
         }
+        found
     }
 }
 
-/// x -> x / (1 + e^-x) in place, and its derivative.
+/// x -> x / (1 + e^-x) in place; slopes, if there are any, times the derivative.
 struct Silu<'a, T> {
     values: &'a mut [T],
     slopes: &'a mut [T],
@@ -84,20 +65,19 @@ impl<T: Simd> Job<T> for Silu<'_, T> {
             let s = L::of(1.0) / (L::of(1.0) + exp(-x_low));
             (x * s, s * (L::of(1.0) + x * (L::of(1.0) - s)))
         };
-        let mut values = self.values.chunks_exact_mut(L::N);
-        let mut slopes = self.slopes.chunks_exact_mut(L::N);
-        for (v, d) in values.by_ref().zip(slopes.by_ref()) {
-            let (value, slope) = one(L::load(v));
-            value.store(v);
-            slope.store(d);
-        }
-        for (v, d) in values.into_remainder().iter_mut().zip(slopes.into_remainder()) {
-            let mut held = [T::ZERO; crate::basis::lanes::MAX_LANES];
-            let (value, slope) = one(L::splat(*v));
-            value.store(&mut held);
-            *v = held[0];
-            slope.store(&mut held);
-            *d = held[0];
+        let with_slopes = !self.slopes.is_empty();
+        for (n, v) in self.values.chunks_mut(L::N).enumerate() {
+            let mut held = [[T::ZERO; MAX_LANES]; 2];
+            let count = v.len();
+            held[0][..count].copy_from_slice(v);
+            let (value, slope) = one(L::load(&held[0]));
+            value.store(&mut held[0]);
+            v.copy_from_slice(&held[0][..count]);
+            if with_slopes {
+                let s = &mut self.slopes[n * L::N..n * L::N + count];
+                slope.store(&mut held[1]);
+                s.iter_mut().zip(&held[1]).for_each(|(s, d)| *s *= *d);
+            }
         }
     }
 }
@@ -107,30 +87,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_transpose_is_the_difference_quotient() {
+    fn the_tangent_is_the_difference_quotient() {
         let sizes = vec![3, 5, 4];
         let weights = vec![
             (0..15).map(|i| (f64::from(i) * 0.7).sin()).collect(),
             (0..20).map(|i| (f64::from(i) * 1.3).cos()).collect(),
         ];
-        let (network, rows) = (Network { sizes, weights }, 3);
-        let x: Vec<f64> = (0..9).map(|i| (f64::from(i) * 0.9).sin() * 3.0).collect();
-        let grad: Vec<f64> = (0..12).map(|i| (f64::from(i) * 2.1).sin()).collect();
-        let value = |x: &[f64]| {
-            let mut out = Vec::new();
-            network.forward(x, rows, &mut Trace::default(), &mut out);
-            out.iter().zip(&grad).map(|(o, g)| o * g).sum::<f64>()
+        let network = Network { sizes, weights };
+        let x = |r: f64| [r.sin(), r * r, 1.0 / r, 2.0 * r, r.exp(), r];
+        let value = |r: f64| {
+            let mut out = vec![0.0; 10];
+            network.forward(&x(r), 2, &mut out, 5);
+            out
         };
-        let (mut trace, mut out, mut found) = (Trace::default(), Vec::new(), vec![0.0; 9]);
-        network.forward(&x, rows, &mut trace, &mut out);
-        network.backward(&grad, rows, &trace, &mut found);
-        for i in 0..9 {
-            let shifted = |h: f64| {
-                let mut x = x.clone();
-                x[i] += h;
-                value(&x)
-            };
-            assert!((found[i] - (shifted(1e-6) - shifted(-1e-6)) / 2e-6).abs() < 1e-7);
+        let slopes = |r: f64| [r.cos(), 2.0 * r, -1.0 / (r * r), 2.0, r.exp(), 1.0];
+        let (r, mut found) = (0.8, vec![0.0; 20]);
+        network.forward(&[x(r), slopes(r)].concat(), 2, &mut found, 5);
+        let (above, below) = (value(r + 1e-6), value(r - 1e-6));
+        for i in (0..10).filter(|i| i % 5 < 4) {
+            assert!((found[i] - value(r)[i]).abs() < 1e-14);
+            assert!((found[10 + i] - (above[i] - below[i]) / 2e-6).abs() < 1e-7);
         }
+    }
+
+    #[test]
+    fn padding_moves_results_apart() {
+        let network = Network { sizes: vec![1, 4], weights: vec![vec![1.0, 2.0, 3.0, 4.0]] };
+        let padded = network.padded(2, 3);
+        assert_eq!((padded.sizes, padded.weights), (vec![1, 6], vec![vec![1.0, 2.0, 0.0, 3.0, 4.0, 0.0]]));
     }
 }

@@ -35,6 +35,7 @@ def systems_of(case) -> vl.Systems:
 
 
 def network(model: str, **options) -> vl.model.MaceModel:
+    options.setdefault("radial", "exact")
     options.setdefault("head", 0)
     return vl.load(DATA / model / "model.safetensors", **options)
 
@@ -310,3 +311,51 @@ def test_the_couplings_of_a_file_stay_within_its_features(tmp_path):
     path = rewrite(tmp_path / "edited.safetensors", header, data)
     with pytest.raises(ValueError, match=f"^`{name}` must be below"):
         vl.load(path)
+
+
+@pytest.mark.parametrize("model, name", cases())
+@pytest.mark.parametrize("dtype, bound", [("float64", 3e-8), ("float32", 2e-5)])
+def test_tables_of_radial_functions_keep_their_error(model, name, dtype, bound):
+    case = read(model, name)
+    head = int(case["head"])
+    exact = network(model, head=head).compute(systems_of(case), ("energy", "forces"))
+    table = network(model, head=head, radial="spline", dtype=dtype)
+    found = table.compute(systems_of(case), ("energy", "forces"))
+    scale = max(np.abs(exact.forces).max(), 1e-2)
+    assert np.abs(found.forces - exact.forces).max() < bound * scale
+    assert np.abs(found.energy - exact.energy).max() < bound * len(case["numbers"])
+
+
+def test_forces_of_tables_are_the_derivative_of_their_energy():
+    case = read(*cases()[0])
+    engine = network(cases()[0][0], radial="spline")
+    forces = engine.compute(systems_of(case), ("forces",)).forces
+    for atom, axis in ((0, 0), (1, 2)):
+        energies = []
+        for step in (1e-4, -1e-4):
+            moved = dict(case)
+            moved["positions"] = case["positions"].copy()
+            moved["positions"][atom, axis] += step
+            energies.append(engine.compute(systems_of(moved), ("energy",)).energy[0])
+        assert abs((energies[1] - energies[0]) / 2e-4 - forces[atom, axis]) < 1e-7
+
+
+def test_closer_pairs_than_the_tables_hold_are_exact():
+    systems = vl.Systems.from_arrays([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0], [0.0, 1.1, 0.0]], [6, 1, 1])
+    model = next(m for m in MODELS if {1, 6} <= set(network(m).elements))
+    exact, table = (network(model, radial=r).compute(systems) for r in ("exact", "spline"))
+    np.testing.assert_allclose(table.forces, exact.forces, atol=1e-7 * np.abs(exact.forces).max())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_messages_made_twice_are_the_messages_kept(model):
+    systems = vl.concat([systems_of(read(m, name)) for m, name in cases() if m == model])
+    kept, again = (network(model, memory=memory).compute(systems) for memory in (None, 0))
+    np.testing.assert_array_equal(kept.forces, again.forces)
+    np.testing.assert_array_equal(kept.energy, again.energy)
+
+
+@pytest.mark.parametrize("option", [{"radial": "cubic"}, {"memory": -1}, {"memory": "1 GB"}, {"memory": True}])
+def test_options_out_of_their_range_are_named(option):
+    with pytest.raises(ValueError, match=f"`{next(iter(option))}` must be"):
+        network(MODELS[0], **option)

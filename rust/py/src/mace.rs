@@ -115,7 +115,7 @@ fn radial(text: &Text) -> Radial {
     Radial { basis, transform, r_max: text.r_max, power: text.power, apply_cutoff: text.apply_cutoff }
 }
 
-fn model<T: Simd>(text: &Text, method: Method) -> PyResult<Mace<T>> {
+fn model<T: Simd>(text: &Text, method: Method, memory: usize) -> PyResult<Mace<T>> {
     let repulsion = text.repulsion.clone().map(|(numbers, radii, [exponent, prefactor, power], c)| Repulsion {
         numbers,
         radii,
@@ -137,6 +137,7 @@ fn model<T: Simd>(text: &Text, method: Method) -> PyResult<Mace<T>> {
         scale: text.scale.clone(),
         shift: text.shift.clone(),
         agnostic: text.agnostic,
+        memory,
     };
     let layers = text.layers.iter().map(layer).collect::<PyResult<_>>()?;
     Mace::new(head, layers, method).map_err(to_py)
@@ -157,15 +158,15 @@ type Index<'py> = PyReadonlyArray1<'py, i32>;
 
 #[pymethods]
 impl MaceEngine {
-    /// `tolerance`: None, or the error of tables of radial functions.
+    /// `tolerance`: None, or the error of tables of radial functions. `memory`: bytes of messages kept for the way back.
     #[new]
-    #[pyo3(signature = (description, single, tolerance))]
-    fn new(description: Text, single: bool, tolerance: Option<f64>) -> PyResult<Self> {
+    #[pyo3(signature = (description, single, tolerance, memory))]
+    fn new(description: Text, single: bool, tolerance: Option<f64>, memory: usize) -> PyResult<Self> {
         let method = tolerance.map_or(Method::Exact, Method::Spline);
         let model = if single {
-            Either::Single(model(&description, method)?)
+            Either::Single(model(&description, method, memory)?)
         } else {
-            Either::Double(model(&description, method)?)
+            Either::Double(model(&description, method, memory)?)
         };
         Ok(MaceEngine { model })
     }

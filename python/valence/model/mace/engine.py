@@ -18,16 +18,20 @@ __all__ = ["describe", "engine"]
 
 
 #: Largest error of a tabulated radial function's derivative, as a part of the largest derivative.
-TOLERANCE = {"float32": 1e-6, "float64": 1e-8}
+TOLERANCE = {"float32": 1e-7, "float64": 1e-8}
+#: Bytes of messages kept for the forces where the caller sets no limit.
+MEMORY = 4 << 30
 
 
-def engine(file: ModelFile, dtype: str, radial: str) -> tuple[Any, Parts]:
+def engine(file: ModelFile, dtype: str, radial: str, memory: int | None) -> tuple[Any, Parts]:
     """The native engine in one precision, and the network's parts in its layout."""
     if radial not in ("exact", "spline"):
         raise ValueError(f"`radial` must be exact or spline, got {radial!r}")
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, (int, np.integer)) or memory < 0):
+        raise ValueError(f"`memory` must be a number of bytes or None, got {memory!r}")
     parts = Parts(file, layout="ir_mul")
     tolerance = TOLERANCE[dtype] if radial == "spline" else None
-    return _native.MaceEngine(describe(parts), dtype == "float32", tolerance), parts
+    return _native.MaceEngine(describe(parts), dtype == "float32", tolerance, MEMORY if memory is None else int(memory)), parts
 
 
 def _key(descriptor: Descriptor) -> tuple[int, int]:

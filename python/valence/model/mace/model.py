@@ -17,8 +17,8 @@ _GRADIENTS = {"forces", "virial", "stress"}
 _FEATURES = {"descriptors", "invariant_descriptors"}
 
 
-def _again(path: str, dtype: str, head: int) -> MaceModel:
-    return MaceModel(ModelFile(path), dtype, head)
+def _again(path: str, *options: Any) -> MaceModel:
+    return MaceModel(ModelFile(path), *options)
 
 
 class MaceModel:
@@ -30,12 +30,18 @@ class MaceModel:
     properties = ("energy", "node_energy", "forces", "stress", "virial", "descriptors", "invariant_descriptors")
 
     def __init__(
-        self, file: ModelFile, dtype: str | None = None, head: int | str | None = None, radial: str = "exact"
+        self,
+        file: ModelFile,
+        dtype: str | None = None,
+        head: int | str | None = None,
+        radial: str = "spline",
+        memory: int | None = None,
     ) -> None:
         if dtype not in (None, "float32", "float64"):
             raise ValueError(f"`dtype` must be float32, float64 or None, got {dtype!r}")
         self.dtype, self._path = dtype or str(file.config.get("dtype")), file.path
-        self._engine, self._parts = engine(file, self.dtype, radial)
+        self._engine, self._parts = engine(file, self.dtype, radial, memory)
+        self.radial, self.memory = radial, memory
         config = self._parts.config
         self.cutoff, self.elements = config.r_max, config.atomic_numbers
         self.heads, self.metadata = config.heads, dict(file.config)
@@ -44,9 +50,9 @@ class MaceModel:
         rows[list(config.atomic_numbers)] = np.arange(len(config.atomic_numbers))
         self._rows = rows
 
-    def __reduce__(self) -> tuple[Any, tuple[str, str, int]]:
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         """Copies and other processes read the file again."""
-        return _again, (self._path, self.dtype, self.head)
+        return _again, (self._path, self.dtype, self.head, self.radial, self.memory)
 
     def __repr__(self) -> str:
         elements = ", ".join(map(str, self.elements))

@@ -58,7 +58,7 @@ impl<T: Simd> Batch<'_, T> {
 /// # Safety
 /// `from` is the first of L::N values.
 #[inline(always)]
-unsafe fn at<L: Lanes>(from: *const L::T) -> L {
+pub(super) unsafe fn at<L: Lanes>(from: *const L::T) -> L {
     // SAFETY: the caller's.
     L::load(unsafe { std::slice::from_raw_parts(from, L::N) })
 }
@@ -66,7 +66,7 @@ unsafe fn at<L: Lanes>(from: *const L::T) -> L {
 /// # Safety
 /// `to` is the first of L::N values that nobody else holds.
 #[inline(always)]
-unsafe fn put<L: Lanes>(value: L, to: *mut L::T) {
+pub(super) unsafe fn put<L: Lanes>(value: L, to: *mut L::T) {
     // SAFETY: the caller's.
     value.store(unsafe { std::slice::from_raw_parts_mut(to, L::N) });
 }
@@ -109,14 +109,20 @@ impl<T: Simd> Forward<'_, T> {
             // the 2 N after it are below `padded`, components below the path's and so within a row; d3 is D.
             unsafe {
                 let sums = self.sums.as_mut_ptr().add(start + channel);
-                let mut acc: [[L; B]; D] =
-                    std::array::from_fn(|m| std::array::from_fn(|b| at(sums.add(m * step + b * L::N))));
+                let mut acc = [[L::zero(); B]; D];
+                for (m, acc) in acc.iter_mut().enumerate() {
+                    for (b, acc) in acc.iter_mut().enumerate() {
+                        *acc = at(sums.add(m * step + b * L::N));
+                    }
+                }
                 for e in run.first..run.last {
                     let r = batch.r.as_ptr().add(e * batch.stride + path.r + channel);
                     let x = batch.x.as_ptr().add(batch.rows.get_unchecked(e) * width + path.x + channel);
-                    let weights: [L; B] = std::array::from_fn(|b| at(r.add(b * L::N)));
                     for m1 in 0..path.d1 {
-                        let z: [L; B] = std::array::from_fn(|b| weights[b] * at(x.add(m1 * padded + b * L::N)));
+                        let mut z = [L::zero(); B];
+                        for (b, z) in z.iter_mut().enumerate() {
+                            *z = at::<L>(r.add(b * L::N)) * at(x.add(m1 * padded + b * L::N));
+                        }
                         for (m3, acc) in acc.iter_mut().enumerate() {
                             let m = L::splat(*matrices.add((m1 * D + m3) * BATCH + e));
                             for b in 0..B {
@@ -203,8 +209,10 @@ impl<T: Simd> Backward<'_, T> {
                     None => std::ptr::null_mut(),
                 };
                 let entry = path.entry + m1 * D;
-                let m: [L; D] =
-                    std::array::from_fn(|m3| L::splat(*batch.matrices.as_ptr().add((entry + m3) * BATCH + e)));
+                let mut m = [L::zero(); D];
+                for (m3, m) in m.iter_mut().enumerate() {
+                    *m = L::splat(*batch.matrices.as_ptr().add((entry + m3) * BATCH + e));
+                }
                 let mut to_m = [L::zero(); D];
                 for channel in (0..padded).step_by(L::N) {
                     let (weight, feature): (L, L) = (at(r.add(channel)), at(x.add(channel)));

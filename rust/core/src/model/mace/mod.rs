@@ -109,6 +109,8 @@ pub struct Head<T> {
     pub shift: Vec<f64>,
     /// All elements share the contraction's weights.
     pub agnostic: bool,
+    /// Bytes of messages that are kept for the way back.
+    pub memory: usize,
 }
 
 pub struct Mace<T> {

@@ -1,4 +1,9 @@
 //! One evaluation: forward through the layers, then back.
+//!
+//! An atom has its features, their gradient and its messages in memory, the last only while all of them fit in the limit
+//! that the caller sets; else they are made again on the way back, for the time of one more pass over the edges.
+
+use std::ops::Range;
 
 use super::messages::{Found, Pass, Tile, harmonics, resize, scale_rows, tiles};
 use super::{Graph, Layer, Mace};
@@ -7,8 +12,9 @@ use crate::basis::lanes::Simd;
 use crate::equivariant::polynomial::rows::for_each_part as for_each;
 use crate::pool;
 
-/// Tiles whose contributions to senders are held at once, before they are added in order.
-const WAVE: usize = 32;
+/// Tiles of a group. Between messages and features the network goes group by group, and contributions to senders are held
+/// for a group before they are added in order.
+const GROUP: usize = 64;
 
 /// What one evaluation gives.
 pub struct Output<T> {
@@ -25,6 +31,12 @@ pub struct Output<T> {
 struct Kept<T> {
     /// Padded features of senders: a row an element in the first layer, else a row an atom.
     x: Vec<T>,
+    /// Of all atoms, or empty: made again on the way back.
+    messages: Vec<Messages<T>>,
+}
+
+/// Messages of a group of tiles.
+struct Messages<T> {
     message: Vec<T>,
     /// What the contraction reads where that is not the message, and 1 + the density of each atom.
     mapped: Option<Vec<T>>,
@@ -37,11 +49,15 @@ struct Call<'c, T> {
     graph: &'c Graph<'c>,
     harmonics: Harmonics,
     tiles: Vec<Tile>,
+    /// Whether messages are kept for the way back.
+    keep: bool,
 }
 
 pub fn run<T: Simd>(model: &Mace<T>, graph: &Graph, gradient: bool, features: bool) -> Output<T> {
     let (head, n) = (&model.head, graph.elements.len());
-    let call = Call { model, graph, harmonics: harmonics(head.lmax), tiles: tiles(graph.receiver, n) };
+    let bytes: usize = model.layers.iter().map(|l| n * l.coupling.target * size_of::<T>()).sum();
+    let tiles = tiles(graph.receiver, n);
+    let call = Call { model, graph, harmonics: harmonics(head.lmax), tiles, keep: gradient && bytes <= head.memory };
     let (mut kept, mut nodes): (Vec<Kept<T>>, Vec<Vec<T>>) = (Vec::new(), Vec::new());
     let mut output = Output { energy: vec![0.0; n], interaction: vec![0.0; n], gradient: Vec::new(), features: vec![] };
     let mut slopes = Vec::new();
@@ -68,7 +84,7 @@ pub fn run<T: Simd>(model: &Mace<T>, graph: &Graph, gradient: bool, features: bo
         output.gradient = vec![0.0; graph.vectors.len()];
         for t in (0..layers).rev() {
             let grad = std::mem::take(&mut grads[t]);
-            let below = call.backward(t, &kept[t], grad, &mut output.gradient);
+            let below = call.backward(t, &kept[t], &grad, &mut output.gradient);
             kept.pop();
             if t > 0 {
                 grads[t - 1].iter_mut().zip(below).for_each(|(g, b)| *g += b);
@@ -104,8 +120,9 @@ impl<T: Simd> Call<'_, T> {
         slopes
     }
 
-    fn choice(&self) -> Option<&[i32]> {
-        if self.model.head.agnostic { None } else { Some(self.graph.elements) }
+    /// Rows of the contraction's weights.
+    fn choice(&self, atoms: &Range<usize>) -> Option<&[i32]> {
+        if self.model.head.agnostic { None } else { Some(&self.graph.elements[atoms.clone()]) }
     }
 
     /// Features of the first layer by element: they depend on nothing else.
@@ -121,6 +138,24 @@ impl<T: Simd> Call<'_, T> {
         Pass { model: self.model, layer, graph: self.graph, harmonics: &self.harmonics, x, rows }
     }
 
+    /// Messages of the atoms of some tiles.
+    fn messages(&self, pass: &Pass<T>, tiles: &[Tile]) -> Messages<T> {
+        let (layer, c, atoms) = (pass.layer, &pass.layer.coupling, atoms(tiles));
+        let n = atoms.len();
+        let (mut message, mut density) = (vec![T::ZERO; n * c.target], vec![1.0; n]);
+        let mut parts = Vec::with_capacity(tiles.len());
+        let (mut rest, mut rest_density) = (&mut message[..], &mut density[..]);
+        for tile in tiles {
+            let (part, after) = rest.split_at_mut(tile.atoms.len() * c.target);
+            let (one, others) = rest_density.split_at_mut(tile.atoms.len());
+            parts.push((tile, part, one));
+            (rest, rest_density) = (after, others);
+        }
+        for_each(self.work(layer), parts, |(tile, message, density)| pass.forward(tile, message, density));
+        let mapped = (!layer.residual).then(|| layer.skip.of(&message, n, Some(&self.graph.elements[atoms])));
+        Messages { message, mapped, density }
+    }
+
     /// Features after layer t, of those before it (None: the elements').
     fn forward(&self, t: usize, features: Option<&[T]>) -> (Vec<T>, Kept<T>) {
         let (layer, n) = (&self.model.layers[t], self.graph.elements.len());
@@ -130,37 +165,33 @@ impl<T: Simd> Call<'_, T> {
             Some(x) => layer.up.of(x, n, None),
         };
         let x = resize(x, c.channels, c.padded);
-        let (mut message, mut density) = (vec![T::ZERO; n * c.target], vec![1.0; n]);
-        let mut parts = Vec::with_capacity(self.tiles.len());
-        let (mut rest, mut rest_density) = (&mut message[..], &mut density[..]);
-        for tile in &self.tiles {
-            let (part, after) = rest.split_at_mut(tile.atoms.len() * c.target);
-            let (one, others) = rest_density.split_at_mut(tile.atoms.len());
-            parts.push((tile, part, one));
-            (rest, rest_density) = (after, others);
-        }
+        let first_skip = (layer.residual && features.is_none())
+            .then(|| self.embedded(|x, count, each| layer.skip.of(x, count, Some(each))));
+        let (mut next, mut kept) = (Vec::new(), Vec::new());
         let pass = self.pass(t, &x);
-        let work = self.work(layer);
-        for_each(work, parts, |(tile, message, density)| pass.forward(tile, message, density));
-        let mapped = (!layer.residual).then(|| layer.skip.of(&message, n, Some(self.graph.elements)));
-        let coupled = layer.contraction.of(mapped.as_ref().unwrap_or(&message), n, self.choice());
-        let mut next = layer.out.of(&coupled, n, None);
-        if layer.residual {
-            match features {
-                Some(x) => {
-                    let skip = layer.skip.of(x, n, Some(self.graph.elements));
-                    next.iter_mut().zip(skip).for_each(|(x, s)| *x += s);
+        for tiles in self.tiles.chunks(GROUP) {
+            let (atoms, made) = (atoms(tiles), self.messages(&pass, tiles));
+            let (count, elements) = (atoms.len(), &self.graph.elements[atoms.clone()]);
+            let read = made.mapped.as_ref().unwrap_or(&made.message);
+            let coupled = layer.contraction.of(read, count, self.choice(&atoms));
+            let mut rows = layer.out.of(&coupled, count, None);
+            let width = rows.len() / count;
+            if let Some(skip) = &first_skip {
+                for (row, &z) in rows.chunks_exact_mut(width).zip(elements) {
+                    row.iter_mut().zip(&skip[z as usize * width..]).for_each(|(x, s)| *x += *s);
                 }
-                None => {
-                    let skip = self.embedded(|x, count, each| layer.skip.of(x, count, Some(each)));
-                    let width = skip.len() / self.model.head.elements.max(1);
-                    for (row, &z) in next.chunks_exact_mut(width.max(1)).zip(self.graph.elements) {
-                        row.iter_mut().zip(&skip[z as usize * width..]).for_each(|(x, s)| *x += *s);
-                    }
-                }
+            } else if let (true, Some(x)) = (layer.residual, features) {
+                let size = x.len() / n;
+                let skip = layer.skip.of(&x[atoms.start * size..atoms.end * size], count, Some(elements));
+                rows.iter_mut().zip(skip).for_each(|(x, s)| *x += s);
+            }
+            next.reserve_exact(if next.is_empty() { n * width } else { 0 });
+            next.extend_from_slice(&rows);
+            if self.keep {
+                kept.push(made);
             }
         }
-        (next, Kept { x, message, mapped, density })
+        (next, Kept { x, messages: kept })
     }
 
     /// Nanoseconds of one direction, roughly.
@@ -195,39 +226,31 @@ impl<T: Simd> Call<'_, T> {
     }
 
     /// Gradient to the layer's input (empty for the first), those of the edges added to `to_vectors`.
-    fn backward(&self, t: usize, kept: &Kept<T>, grad: Vec<T>, to_vectors: &mut [f64]) -> Vec<T> {
+    fn backward(&self, t: usize, kept: &Kept<T>, grad: &[T], to_vectors: &mut [f64]) -> Vec<T> {
         let (layer, n) = (&self.model.layers[t], self.graph.elements.len());
-        let (c, by_element) = (&layer.coupling, Some(self.graph.elements));
-        let coupled = layer.out.back(&[], &grad, n, None);
-        let read = kept.mapped.as_ref().unwrap_or(&kept.message);
-        let mut to_message = layer.contraction.back(read, &coupled, n, self.choice());
-        if !layer.residual {
-            to_message = layer.skip.back(&[], &to_message, n, by_element);
-        }
-        // d message / d density = -message / density.
-        let mut to_density = vec![0.0; n];
-        if layer.functions.density().is_some() {
-            let rows = to_message.chunks_exact(c.target).zip(kept.message.chunks_exact(c.target));
-            for ((d, density), (g, m)) in to_density.iter_mut().zip(&kept.density).zip(rows) {
-                *d = -g.iter().zip(m).map(|(g, m)| g.to_f64() * m.to_f64()).sum::<f64>() / density;
-            }
-            scale_rows(&mut to_message, c.target, kept.density.iter().map(|d| 1.0 / d));
-        }
+        let c = &layer.coupling;
         let (to_features, width) = (t > 0, c.components * c.padded);
         let mut to_x = vec![T::ZERO; if to_features { n * width } else { 0 }];
         let pass = self.pass(t, &kept.x);
-        let work = 3 * self.work(layer);
         let mut rest = to_vectors;
-        for wave in self.tiles.chunks(WAVE) {
-            let mut parts = Vec::with_capacity(wave.len());
-            for tile in wave {
+        for (g, tiles) in self.tiles.chunks(GROUP).enumerate() {
+            let atoms = atoms(tiles);
+            let again = if self.keep { None } else { Some(self.messages(&pass, tiles)) };
+            let made = again.as_ref().unwrap_or_else(|| &kept.messages[g]);
+            let size = grad.len() / n;
+            let (to_message, to_density) =
+                self.to_messages(layer, made, &atoms, &grad[atoms.start * size..atoms.end * size]);
+            drop(again);
+            let mut parts = Vec::with_capacity(tiles.len());
+            for tile in tiles {
                 let (part, after) = rest.split_at_mut(3 * tile.edges.len());
                 parts.push((tile, part));
                 rest = after;
             }
-            let found = for_each(work, parts, |(tile, part)| {
-                let grad = &to_message[tile.atoms.start * c.target..tile.atoms.end * c.target];
-                pass.backward(tile, grad, &to_density[tile.atoms.clone()], part, to_features)
+            let found = for_each(3 * self.work(layer), parts, |(tile, part)| {
+                let own = tile.atoms.start - atoms.start..tile.atoms.end - atoms.start;
+                let grad = &to_message[own.start * c.target..own.end * c.target];
+                pass.backward(tile, grad, &to_density[own], part, to_features)
             });
             merge(&found, width, &mut to_x);
         }
@@ -236,14 +259,49 @@ impl<T: Simd> Call<'_, T> {
         }
         let mut below = layer.up.back(&[], &resize(to_x, c.padded, c.channels), n, None);
         if layer.residual {
-            let skip = layer.skip.back(&[], &grad, n, by_element);
+            let skip = layer.skip.back(&[], grad, n, Some(self.graph.elements));
             below.iter_mut().zip(skip).for_each(|(b, s)| *b += s);
         }
         below
     }
+
+    /// Gradients to a group's messages and densities.
+    fn to_messages(
+        &self,
+        layer: &Layer<T>,
+        made: &Messages<T>,
+        atoms: &Range<usize>,
+        grad: &[T],
+    ) -> (Vec<T>, Vec<f64>) {
+        let (n, target) = (atoms.len(), layer.coupling.target);
+        let coupled = layer.out.back(&[], grad, n, None);
+        let read = made.mapped.as_ref().unwrap_or(&made.message);
+        let mut to_message = layer.contraction.back(read, &coupled, n, self.choice(atoms));
+        if !layer.residual {
+            to_message = layer.skip.back(&[], &to_message, n, Some(&self.graph.elements[atoms.clone()]));
+        }
+        // d message / d density = -message / density.
+        let mut to_density = vec![0.0; n];
+        if layer.functions.density().is_some() {
+            let rows = to_message.chunks_exact(target).zip(made.message.chunks_exact(target));
+            for ((d, density), (g, m)) in to_density.iter_mut().zip(&made.density).zip(rows) {
+                *d = -g.iter().zip(m).map(|(g, m)| g.to_f64() * m.to_f64()).sum::<f64>() / density;
+            }
+            scale_rows(&mut to_message, target, made.density.iter().map(|d| 1.0 / d));
+        }
+        (to_message, to_density)
+    }
 }
 
-/// Adds what the tiles of a wave found for their senders, tile by tile in order; each atom's row by one thread.
+/// The atoms of tiles that follow each other.
+fn atoms(tiles: &[Tile]) -> Range<usize> {
+    match (tiles.first(), tiles.last()) {
+        (Some(a), Some(b)) => a.atoms.start..b.atoms.end,
+        _ => 0..0,
+    }
+}
+
+/// Adds what the tiles of a group found for their senders, tile by tile in order; each atom's row by one thread.
 fn merge<T: Simd>(found: &[Found<T>], width: usize, to_x: &mut [T]) {
     let cost = found.len() * width / 4;
     pool::for_each_block(to_x, width, cost, |first, rows| {

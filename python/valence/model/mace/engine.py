@@ -31,7 +31,9 @@ def engine(file: ModelFile, dtype: str, radial: str, memory: int | None) -> tupl
         raise ValueError(f"`memory` must be a number of bytes or None, got {memory!r}")
     parts = Parts(file, layout="ir_mul")
     tolerance = TOLERANCE[dtype] if radial == "spline" else None
-    return _native.MaceEngine(describe(parts), dtype == "float32", tolerance, MEMORY if memory is None else int(memory)), parts
+    return _native.MaceEngine(
+        describe(parts), dtype == "float32", tolerance, MEMORY if memory is None else int(memory)
+    ), parts
 
 
 def _key(descriptor: Descriptor) -> tuple[int, int]:

@@ -24,6 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--cutoff", type=float, default=5.0, help="in Angstrom (default: %(default)s)")
     info = commands.add_parser("info", help="what a file of atoms holds")
     info.add_argument("file")
+    convert = commands.add_parser(
+        "convert",
+        help="a mace-torch model as a file that needs no torch",
+        description="Writes a checkpoint of mace-torch (*.model) as a safetensors file for `valence compute` and vl.load. "
+        "Needs torch and mace-torch. The checkpoint is a pickle: loading it runs code that it names, so convert only what "
+        "you trust. The file that is written holds tensors and text, and loading it never runs code.",
+    )
+    convert.add_argument("source", help="the checkpoint, as torch.save(model) wrote it")
+    convert.add_argument("target", help="the safetensors file to write")
+    convert.add_argument("--family", help="kind of the model (default: by the classes that the checkpoint names)")
     commands.add_parser("bench", help="time Valence beside other packages (python -m valence.bench)")
     chosen = parser.parse_args(arguments)
     try:
@@ -31,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from valence.demo import run
 
             print(run(chosen.out, cutoff=chosen.cutoff))
+        elif chosen.command == "convert":
+            from valence.model import convert as write
+
+            config = write(chosen.source, chosen.target, family=chosen.family)
+            print(f"{chosen.target}: {config['model']}, elements {len(config['atomic_numbers'])}, {config['dtype']}")
         else:
             print(describe(chosen.file))
     except BrokenPipeError:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
+from valence.model.converting import convert
 from valence.model.file import ModelFile
 from valence.model.mace.model import MaceModel
 from valence.model.results import Results
 
-__all__ = ["MaceModel", "ModelFile", "Results", "load"]
+__all__ = ["MaceModel", "ModelFile", "Results", "convert", "load"]
 
 
 def load(path: str | os.PathLike[str], *, dtype: str | None = None, head: int | str | None = None) -> MaceModel:

@@ -42,6 +42,7 @@ class MaceConfig:
     atomic_numbers: tuple[int, ...]
     max_ell: int
     group: str
+    edge_irreps: Irreps
     num_basis: int
     radial_type: str
     power: int
@@ -73,13 +74,6 @@ class MaceConfig:
     def num_layers(self) -> int:
         return len(self.interactions)
 
-    @property
-    def edge_irreps(self) -> Irreps:
-        """Of the harmonics of an edge."""
-        if self.group == "SO3":
-            return Irreps([(1, Irrep(l)) for l in range(self.max_ell + 1)], "SO3")
-        return Irreps([(1, Irrep(l, (-1) ** l)) for l in range(self.max_ell + 1)], self.group)
-
     @classmethod
     def parse(cls, config: dict[str, Any]) -> MaceConfig:
         """Reads the mapping of a file.
@@ -104,6 +98,7 @@ class MaceConfig:
             atomic_numbers=get.several("atomic_numbers", int),
             max_ell=get.one("max_ell", int),
             group=group,
+            edge_irreps=Irreps(config["edge_sh_irreps"], group),
             num_basis=get.one("num_bessel", int),
             radial_type=get.one("radial_type", str, RADIAL),
             power=get.one("num_polynomial_cutoff", int),
@@ -148,6 +143,16 @@ class MaceConfig:
         rule(all(n > 0 for n in self.avg_num_neighbors), "avg_num_neighbors", "positive", self.avg_num_neighbors)
         rule(config.get("irrep_order") == "e3nn", "irrep_order", "e3nn", config.get("irrep_order"))
         rule(len(self.heads) > 0, "heads", "at least one name", self.heads)
+        even, natural = [1] * (self.max_ell + 1), [(-1) ** l for l in range(self.max_ell + 1)]
+        known = [[(1, Irrep(l, p)) for l, p in enumerate(ps)] for ps in (natural, even, [0] * len(even))]
+        rule(
+            list(self.edge_irreps) in known,
+            "edge_sh_irreps",
+            f"one irrep of each degree to {self.max_ell}, of natural or of even parity",
+            self.edge_irreps,
+        )
+        scalars = Irreps(config["MLP_irreps"], self.group)
+        rule(all(ir == self.edge_irreps[0][1] for _, ir in scalars), "MLP_irreps", "even scalars", scalars)
         wanted = 1 if self.last_readout_only else layers
         rule(len(self.readouts) == wanted, "readout_cls", f"{wanted} names", self.readouts)
         parts = self.edge_irreps.sort("e3nn")[0]

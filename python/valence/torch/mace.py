@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import valence.torch as ops
+from valence.model._writing import write_model
 from valence.model.file import ModelFile
 from valence.model.mace.config import GATES
 from valence.model.mace.parts import Layer, Parts
@@ -35,16 +36,19 @@ class Mace(nn.Module):
     path : a file of the family "mace".
     dtype : of weights and features; None: the file's.
 
-    The state_dict has the file's names. `forward` takes the numbers and edges of a batch; :meth:`energy_and_forces` takes
+    The state_dict has the file's names. Parameters are all weights but energies of single atoms, scale, shift, pair repulsion and
+    radial functions, which are buffers. `forward` takes the numbers and edges of a batch; :meth:`energy_and_forces` takes
     systems.
 
     >>> network = Mace("mace.safetensors")  # doctest: +SKIP
+    >>> network.save("trained.safetensors")  # doctest: +SKIP
     >>> energy, forces = network.energy_and_forces(vl.samples("water"))  # doctest: +SKIP
     """
 
     def __init__(self, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.parts = parts = Parts(ModelFile(path))
+        self._file = ModelFile(path)
+        self.parts = parts = Parts(self._file)
         self.config = parts.config
         dtype = dtype or {"float32": torch.float32, "float64": torch.float64}[parts.config.dtype]
         for name, array in parts.weights.items():
@@ -65,6 +69,27 @@ class Mace(nn.Module):
         for part in name.split("."):
             found = getattr(found, part)
         return found
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the present weights as a file that `valence.load` and this class read; the format of the file it came from.
+
+        Parameters
+        ----------
+        path : the safetensors file. It appears under its name when it is whole.
+
+        Raises
+        ------
+        OSError; ValueError, naming a weight that is not finite; TypeError, for weights of another precision than float32 or
+        float64.
+        """
+        tensors = dict(self._file.tensors)
+        for name in self.parts.weights:
+            tensor = self.weight(name).detach().cpu()
+            if not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"`{name}` must be finite to be saved, got a weight that is not")
+            tensors[name] = tensor.numpy().reshape(np.shape(tensors[name]))
+        dtype = str(self.dtype).removeprefix("torch.")
+        write_model(path, self._file.format, {**self._file.config, "dtype": dtype}, tensors)
 
     def elements(self, numbers: np.ndarray) -> Tensor:
         """The row of each atom's element on the axes of the weights."""

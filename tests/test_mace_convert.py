@@ -247,7 +247,7 @@ def _swap(path, module):
         (_swap("readouts.1.linear_1", Stranger()), r"^`readouts.1.linear_1` must be one of e3nn"),
         (_swap("joint_embedding", Stranger()), "^`model` must have no joint_embedding"),
         (lambda m: setattr(m.readouts[1], "__class__", Stranger), r"^`readout_cls\[1\]` must be one of .*Stranger"),
-        (lambda m: setattr(m.interactions[1], "edge_irreps", "7x0e"), r"^`interactions.1.edge_irreps` must be"),
+        (_swap("interactions.1.conv_tp_weights", Stranger()), r"^`interactions.1.conv_tp_weights` must be one of"),
         (lambda m: setattr(m.readouts[1].non_linearity.acts[0], "f", torch.abs), "^`gate` must be one of .* got abs"),
         (lambda m: m.register_buffer("surprise", torch.ones(2)), "known blocks only, got surprise$"),
         (lambda m: m.half(), "must be of dtype float32 or float64, got torch.float16"),
@@ -278,3 +278,44 @@ def test_files_that_hold_no_whole_model_are_named(tmp_path):
         convert(tmp_path / "cut.model", tmp_path / "out.safetensors")
     convert(tmp_path / "legacy.model", tmp_path / "out.safetensors")
     agree(model, tmp_path / "out.safetensors")
+
+
+@pytest.mark.parametrize("apply_cutoff, first", [(True, False), (False, True)])
+def test_non_linear_residual_blocks_run_in_torch_and_are_refused_by_the_engine(apply_cutoff, first, tmp_path):
+    from valence.torch import Mace
+
+    kind = "RealAgnosticResidualNonLinearInteractionBlock"
+    fixed = dict(layers=2, max_ell=2, correlation=2, hidden_l=1, use_agnostic_product=True, apply_cutoff=apply_cutoff)
+    model = drawn(40, first=kind, other=kind, **fixed, edge_irreps=o3.Irreps("3x0e+3x1o"), use_edge_irreps_first=first)
+    with torch.no_grad():
+        for block in model.interactions:  # they start near zero
+            for name in ("source_embedding", "target_embedding"):
+                getattr(block, name).weight.normal_()
+            block.beta.fill_(0.7)
+    config = convert(model, tmp_path / "model.safetensors")
+    assert config["edge_irreps"][1] == "3x0e+3x1o"
+    with pytest.raises(ValueError, match=r"^`interaction_cls\[0\]` must be of a kind that the engine runs .*NonLinear"):
+        vl.load(tmp_path / "model.safetensors", head=0)
+    network = Mace(tmp_path / "model.safetensors")
+    network.save(tmp_path / "saved.safetensors")
+    network = Mace(tmp_path / "saved.safetensors")
+    for k, (name, atoms) in enumerate(frames(model, 3).items()):
+        head = model.heads[k % len(model.heads)]
+        expected = theirs(model, atoms, head)
+        energy, forces = network.energy_and_forces(atoms, head=head)
+        np.testing.assert_allclose(energy.detach().numpy(), expected["energy"], rtol=1e-11, err_msg=name)
+        scale = max(np.abs(expected["forces"]).max(), 1e-3)
+        np.testing.assert_allclose(forces.detach().numpy(), expected["forces"], atol=1e-9 * scale, err_msg=name)
+
+
+def test_other_irreps_on_edges_run_in_torch_and_are_refused_by_the_engine(tmp_path):
+    from valence.torch import Mace
+
+    fixed = dict(first=RESIDUAL, other=RESIDUAL, layers=2, max_ell=2, correlation=2, hidden_l=1, heads=["Default"])
+    model = drawn(41, **fixed, edge_irreps=o3.Irreps("2x0e+2x1o"), use_edge_irreps_first=True)
+    convert(model, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"^`edge_irreps\[[01]\]` must be .* for the engine"):
+        vl.load(tmp_path / "model.safetensors")
+    atoms = frames(model, 3)["crystal"]
+    energy, _ = Mace(tmp_path / "model.safetensors").energy_and_forces(atoms)
+    np.testing.assert_allclose(energy.detach().numpy(), theirs(model, atoms, "Default")["energy"], rtol=1e-11)

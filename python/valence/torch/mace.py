@@ -130,7 +130,8 @@ class Mace(nn.Module):
         )
         collected = []
         for t, layer in enumerate(self.parts.layers):
-            features = self._layer(t, layer, features, harmonics, radial, envelope, elements, receiver, sender)
+            run = self._nonlinear_layer if layer.kind.nonlinear else self._layer
+            features = run(t, layer, features, harmonics, radial, envelope, elements, receiver, sender)
             collected.append(features)
             if not c.last_readout_only:
                 total = total + self._readout(t, features, head)
@@ -212,6 +213,68 @@ class Mace(nn.Module):
         coupled = self._contracted(t, layer, message if layer.kind.residual else skip, elements)
         out = linear(f"products.{t}.linear", layer.out, coupled)
         return out + skip if layer.kind.residual else out
+
+    def _nonlinear_layer(
+        self,
+        t: int,
+        layer: Layer,
+        features: Tensor,
+        harmonics: Tensor,
+        radial: Tensor,
+        envelope: Tensor,
+        elements: Tensor,
+        receiver: Tensor,
+        sender: Tensor,
+    ) -> Tensor:
+        """The residual block whose radial network sees both elements and whose messages pass through a gate."""
+        name, n = f"interactions.{t}", len(features)
+
+        def linear(which: str, descriptor: Any, x: Tensor) -> Tensor:
+            return polynomial(descriptor, self.weight(f"{which}.weight")[None], x)
+
+        def embedded(which: str, rows: Tensor) -> Tensor:
+            weights = self.weight(f"{name}.{which}_embedding.weight").view(self.parts.elements, -1)
+            return weights[elements[rows]] / math.sqrt(self.parts.elements)
+
+        up = linear(f"{name}.linear_up", layer.up, features)
+        given = torch.cat([radial, embedded("source", sender), embedded("target", receiver)], dim=1)
+        weights = self._normed_network(f"{name}.conv_tp_weights", given)
+        density = torch.tanh(self._normed_network(f"{name}.density_fn", given) ** 2)
+        if not self.config.apply_cutoff:
+            weights, density = weights * envelope[:, None], density * envelope[:, None]
+        summed = polynomial(layer.messages, weights, up, harmonics, indices={"x": sender, "out": receiver}, size_out=n)
+        total = torch.zeros(n, 1, dtype=self.dtype).index_add(0, receiver, density)
+        message = linear(f"{name}.linear_1", layer.down, summed)
+        message = message / (total * self.weight(f"{name}.beta") + self.weight(f"{name}.alpha"))
+        message = self._gated(t, message + linear(f"{name}.linear_res", layer.beside, up))
+        message = linear(f"{name}.linear_2", layer.after, message)
+        out = linear(f"products.{t}.linear", layer.out, self._contracted(t, layer, message, elements))
+        return out + linear(f"{name}.skip_tp", layer.skip, features)
+
+    def _gated(self, t: int, x: Tensor) -> Tensor:
+        """silu of the scalars; each channel of a higher degree times the sigmoid of a scalar of its own."""
+        (mul, _), *higher = self.config.target_irreps[t]
+        silu = nn.functional.silu(x[:, :mul]) * GATES["silu"]
+        place = mul + sum(m for m, _ in higher)
+        gates = torch.sigmoid(x[:, mul:place]) * GATES["sigmoid"]
+        parts, gate = [silu], 0
+        for m, ir in higher:
+            block = x[:, place : place + m * ir.dim].reshape(-1, m, ir.dim)
+            parts.append((block * gates[:, gate : gate + m, None]).flatten(1))
+            place, gate = place + m * ir.dim, gate + m
+        return torch.cat(parts, dim=1)
+
+    def _normed_network(self, name: str, x: Tensor) -> Tensor:
+        """A perceptron with biases, layer norms and silu; nothing after the last map."""
+        layers = self.get_submodule(f"{name}.net")
+        count = (len(list(layers.children())) + 1) // 2
+        for k in range(count):
+            w, b = (self.weight(f"{name}.net.{3 * k}.{p}") for p in ("weight", "bias"))
+            x = nn.functional.linear(x, w, b)
+            if k < count - 1:
+                scale, shift = (self.weight(f"{name}.net.{3 * k + 1}.{p}") for p in ("weight", "bias"))
+                x = nn.functional.silu(nn.functional.layer_norm(x, scale.shape, scale, shift))
+        return x
 
     def _skip_weights(self, t: int) -> Tensor:
         flat = self.weight(f"interactions.{t}.skip_tp.weight")

@@ -13,10 +13,13 @@ __all__ = ["Interaction", "MaceConfig"]
 
 @dataclass(frozen=True)
 class Interaction:
-    """A kind of interaction block: whether it divides by the density, whether its input skips to after the product."""
+    """A kind of interaction block: whether it divides by the density, whether its input skips to after the product, whether
+    its messages pass through a gate and its radial network sees both elements.
+    """
 
     density: bool
     residual: bool
+    nonlinear: bool = False
 
 
 INTERACTIONS = {
@@ -24,6 +27,7 @@ INTERACTIONS = {
     "RealAgnosticResidualInteractionBlock": Interaction(False, True),
     "RealAgnosticDensityInteractionBlock": Interaction(True, False),
     "RealAgnosticDensityResidualInteractionBlock": Interaction(True, True),
+    "RealAgnosticResidualNonLinearInteractionBlock": Interaction(True, True, True),
 }
 MODELS = ("MACE", "ScaleShiftMACE")
 RADIAL = ("bessel", "gaussian", "chebyshev")
@@ -51,6 +55,8 @@ class MaceConfig:
     pair_repulsion: bool
     interactions: tuple[Interaction, ...]
     node_irreps: tuple[Irreps, ...]
+    #: Of the features that travel along edges: those of the nodes unless the file says others.
+    up_irreps: tuple[Irreps, ...]
     target_irreps: tuple[Irreps, ...]
     hidden_irreps: tuple[Irreps, ...]
     radial_mlp: tuple[tuple[int, ...], ...]
@@ -74,6 +80,10 @@ class MaceConfig:
     def num_layers(self) -> int:
         return len(self.interactions)
 
+    def radial_inputs(self, t: int) -> int:
+        """Numbers of an edge that the radial network of a layer takes."""
+        return self.num_basis + (2 * self.channels if self.interactions[t].nonlinear else 0)
+
     @classmethod
     def parse(cls, config: dict[str, Any]) -> MaceConfig:
         """Reads the mapping of a file.
@@ -92,6 +102,9 @@ class MaceConfig:
         so3 = "e" not in get.one("edge_sh_irreps", str) and "o" not in config["edge_sh_irreps"]
         group = "SO3" if so3 else "O3_e3nn"
         irreps = {k: tuple(Irreps(t, group) for t in get.several(k, str, length=layers)) for k in IRREPS}
+        up = irreps["node_feats_irreps"]
+        if "edge_irreps" in config:
+            up = tuple(Irreps(t, group) for t in get.several("edge_irreps", str, length=layers))
         found = cls(
             model=get.one("model", str, MODELS),
             r_max=get.number("r_max", lambda r: r > 0, "positive"),
@@ -107,6 +120,7 @@ class MaceConfig:
             pair_repulsion=get.one("pair_repulsion", bool),
             interactions=tuple(INTERACTIONS[n] for n in names),
             node_irreps=irreps["node_feats_irreps"],
+            up_irreps=up,
             target_irreps=irreps["target_irreps"],
             hidden_irreps=irreps["hidden_irreps"],
             radial_mlp=tuple(tuple(sizes) for sizes in get.several("radial_MLP", list, length=layers)),
@@ -167,13 +181,11 @@ class MaceConfig:
             rule(self.target_irreps[t] == expected, f"target_irreps[{t}]", str(expected), self.target_irreps[t])
             previous = self.hidden_irreps[t - 1] if t else Irreps([(self.channels, parts[0][1])], self.group)
             rule(self.node_irreps[t] == previous, f"node_feats_irreps[{t}]", str(previous), self.node_irreps[t])
-            sizes = self.radial_mlp[t]
-            rule(
-                len(sizes) >= 2 and sizes[0] == self.num_basis,
-                f"radial_MLP[{t}]",
-                f"sizes from {self.num_basis} on",
-                sizes,
-            )
+            sizes, first = self.radial_mlp[t], self.radial_inputs(t)
+            rule(len(sizes) >= 2 and sizes[0] == first, f"radial_MLP[{t}]", f"sizes from {first} on", sizes)
+            up = self.up_irreps[t]
+            same = len({mul for mul, _ in up}) == 1 and all(ir.l <= 8 for _, ir in up)
+            rule(same, f"edge_irreps[{t}]", "of one number of channels and degree 8 at most", up)
             rule(all(isinstance(n, int) and 0 < n < 2**20 for n in sizes), f"radial_MLP[{t}]", "whole numbers", sizes)
         use_sc = [block.residual for block in self.interactions]
         rule(config.get("product_use_sc") == use_sc, "product_use_sc", f"{use_sc}", config.get("product_use_sc"))

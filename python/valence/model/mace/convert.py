@@ -113,9 +113,6 @@ def export(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             raise ValueError(f"`model` must have no {option} (charge and spin embeddings), got one that has")
     for i, block in enumerate(model.interactions):
         _one_of(f"interactions.{i}", _kind(block), INTERACTIONS)
-        edge = str(getattr(block, "edge_irreps", None) or block.node_feats_irreps)
-        if edge != str(block.node_feats_irreps):
-            raise ValueError(f"`interactions.{i}.edge_irreps` must be {block.node_feats_irreps}, got {edge}")
         _network(f"interactions.{i}.conv_tp_weights", block.conv_tp_weights)
     for name, module in model.named_modules():
         if name.rsplit(".", 1)[-1].startswith(("linear", "skip_tp")) and "e3nn" not in type(module).__module__:
@@ -125,8 +122,12 @@ def export(model: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _network(name: str, network: Any) -> None:
-    """A radial network of e3nn: silu between its layers."""
-    _one_of(name, _kind(network), ("FullyConnectedNet",))
+    """A radial network: e3nn's with silu between its layers, or that of a non-linear block."""
+    if _one_of(name, _kind(network), ("FullyConnectedNet", "RadialMLP")) == "RadialMLP":
+        kinds = [_kind(m) for m in network.net]
+        expected = ["Linear", "LayerNorm", "SiLU"] * (len(kinds) // 3) + ["Linear"]
+        _one_of(name, kinds, (expected,))
+        return
     for layer in list(network)[:-1]:
         act = getattr(layer, "act", None)
         _one_of(f"{name}.act", getattr(getattr(act, "f", act), "__name__", str(act)), ("silu",))
@@ -139,6 +140,8 @@ def _config(model: Any, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     if hasattr(model, "pair_repulsion_fn"):
         _one_of("pair_repulsion_fn", _kind(model.pair_repulsion_fn), ("ZBLBasis",))
     blocks = list(model.interactions)
+    node = [str(b.node_feats_irreps) for b in blocks]
+    edge = [str(getattr(b, "edge_irreps", None) or n) for b, n in zip(blocks, node)]
     residual = [INTERACTIONS[_kind(b)].residual for b in blocks]
     transform = getattr(radial, "distance_transform", None)
     return {
@@ -155,7 +158,8 @@ def _config(model: Any, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
         "distance_transform": _TRANSFORMS[_one_of("distance_transform", _kind(transform), _TRANSFORMS)],
         "pair_repulsion": hasattr(model, "pair_repulsion_fn"),
         "interaction_cls": [_kind(b) for b in blocks],
-        "node_feats_irreps": [str(b.node_feats_irreps) for b in blocks],
+        "node_feats_irreps": node,
+        **({"edge_irreps": edge} if edge != node else {}),
         "target_irreps": [str(b.target_irreps) for b in blocks],
         "hidden_irreps": [str(b.hidden_irreps) for b in blocks],
         "radial_MLP": [[int(n) for n in b.conv_tp_weights.hs] for b in blocks],
@@ -210,7 +214,7 @@ def _tensors(model: Any) -> dict[str, np.ndarray]:
         array = _array(tensor)
         if match := re.match(r"(.*)U_matrix_(\d+)$", name):
             found.update(_couplings(match[1], int(match[2]), array))
-        elif re.search(r"(^|\.)(linear\w*|skip_tp)\.weight$", name):
+        elif re.search(r"(^|\.)(linear\w*|skip_tp|source_embedding|target_embedding)\.weight$", name):
             found[name] = array.reshape(-1)  # cuEquivariance keeps a row axis
         else:
             found[name] = array

@@ -26,8 +26,23 @@ def engine(file: ModelFile, dtype: str, radial: str) -> tuple[Any, Parts]:
     if radial not in ("exact", "spline"):
         raise ValueError(f"`radial` must be exact or spline, got {radial!r}")
     parts = Parts(file, layout="ir_mul")
+    _known_to_the_engine(parts)
     tolerance = TOLERANCE[dtype] if radial == "spline" else None
     return _native.MaceEngine(describe(parts), dtype == "float32", tolerance), parts
+
+
+def _known_to_the_engine(parts: Parts) -> None:
+    """Blocks that the torch module alone computes are refused."""
+    config = parts.config
+    for t, kind in enumerate(config.interactions):
+        if kind.nonlinear:
+            raise ValueError(
+                f"`interaction_cls[{t}]` must be of a kind that the engine runs (valence.torch.Mace runs this file), "
+                "got RealAgnosticResidualNonLinearInteractionBlock"
+            )
+        if config.up_irreps[t] != config.node_irreps[t]:
+            rule = f"{config.node_irreps[t]} for the engine (valence.torch.Mace runs this file)"
+            raise ValueError(f"`edge_irreps[{t}]` must be {rule}, got {config.up_irreps[t]}")
 
 
 def _key(descriptor: Descriptor) -> tuple[int, int]:

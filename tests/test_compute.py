@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +178,21 @@ def test_empty_systems_and_files_of_other_formats(tmp_path):
     ase_io.write(tmp_path / "frames.traj", frames(2).to_ase())
     assert run(tmp_path / "frames.traj", "--model", MODEL, "-o", tmp_path / "out.jsonl") == 0
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupt_of_the_process_leaves_a_whole_file(tmp_path):
+    vl.write(tmp_path / "frames.extxyz", vl.concat([frames()] * 700))
+    arguments = ["compute", tmp_path / "frames.extxyz", "--model", MODEL, "-o", tmp_path / "out.parquet", "--batch", 1]
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += "from valence.cli import main; sys.exit(main(sys.argv[1:]))"
+    with subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".out.parquet.*/2.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"stopped" in error
+    table = pl.read_parquet(tmp_path / "out.parquet")
+    assert 0 < len(table) < 4900 and table["frame"].to_list() == list(range(len(table)))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["frames.extxyz", "out.parquet"]

@@ -59,3 +59,29 @@ def test_the_energy_of_the_mace_layer_does_not_turn_with_the_frame(example):
     (energy, forces), (same, other) = (module.energy_and_forces(model, d) for d in (data, turned))
     np.testing.assert_allclose(same.detach(), energy.detach(), atol=1e-11)
     np.testing.assert_allclose(other.detach(), (forces @ turn.T).detach(), atol=1e-10)
+
+
+def test_the_fine_tuned_mace_learns_and_the_engine_runs_its_file(example, tmp_path):
+    import valence as vl
+
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    module = example("mace_finetune", "torch")
+    losses = module.train(32, out=tmp_path / "trained.safetensors")
+    assert losses[-1] < 0.5 * losses[0]
+    engine, fresh = vl.load(tmp_path / "trained.safetensors"), module.frames(3, seed=1)
+    with torch.no_grad():
+        energy, forces = module.Mace(tmp_path / "trained.safetensors").energy_and_forces(fresh)
+    found = engine.compute(fresh)
+    np.testing.assert_allclose(found.energy, energy.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(found.forces, forces.numpy(), atol=1e-10)
+
+
+def test_the_labels_of_the_fine_tuning_are_the_slope_of_their_energy(example):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    module = example("mace_finetune", "torch")
+    data = module.frames(2)
+    x = torch.from_numpy(data.positions).reshape(2, 3, 3).clone()
+    x[1, 2, 0] += 1e-5
+    up = module.water_energy(x).sum()
+    x[1, 2, 0] -= 2e-5
+    assert float(up - module.water_energy(x).sum()) / 2e-5 == pytest.approx(-data.columns["forces"][5, 0], abs=1e-7)

@@ -109,3 +109,34 @@ def test_it_runs_without_gradients_in_either_precision_and_refuses_atoms_in_one_
             network.energy_and_forces(vl.Systems.from_arrays(np.zeros((2, 3)), [8, 14]))
         with pytest.raises(ValueError, match=r"^`head` must be one of Default or its number, got 5"):
             network.energy_and_forces(systems_of(case), head=5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_saved_network_is_the_engines_and_its_own(model, dtype, tmp_path):
+    network = Mace(DATA / model / "model.safetensors", dtype=getattr(torch, dtype))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.01)
+    network.save(tmp_path / "saved.safetensors")
+    engine, again = vl.load(tmp_path / "saved.safetensors", head=0), Mace(tmp_path / "saved.safetensors")
+    assert engine.dtype == dtype and again.dtype == network.dtype
+    for name, weight in network.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+    systems = systems_of(read(model, next(n for m, n in cases() if m == model)))
+    energy, forces = (x.detach().numpy() for x in network.energy_and_forces(systems))
+    found = engine.compute(systems)
+    exact = dtype == "float64"
+    np.testing.assert_allclose(found.energy, energy, rtol=1e-12 if exact else 1e-5)
+    np.testing.assert_allclose(found.forces, forces, atol=(1e-11 if exact else 1e-4) * max(np.abs(forces).max(), 1e-2))
+    before = vl.load(DATA / model / "model.safetensors", head=0).compute(systems).energy
+    assert abs(found.energy[0] - before[0]) > 1e-6
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    network = Mace(DATA / "options_4_three_layers" / "model.safetensors")
+    with torch.no_grad():
+        network.weight("interactions.0.linear_up.weight")[2] = float("nan")
+    with pytest.raises(ValueError, match=r"^`interactions.0.linear_up.weight` must be finite to be saved"):
+        network.save(tmp_path / "saved.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -49,7 +49,7 @@ _HOME = {
         ],
         "valence.equivariant",
     ),
-    "load": "valence.model",
+    **dict.fromkeys(["Committee", "load"], "valence.model"),
 }
 _MODULES = ("atoms", "basis", "bench", "cuda", "edges", "equivariant", "model")
 
@@ -79,10 +79,11 @@ if TYPE_CHECKING:
         wigner_3j,
         wigner_d,
     )
-    from valence.model import load
+    from valence.model import Committee, load
 
 __all__ = [
     "AdaptiveNeighborMatrix",
+    "Committee",
     "Edges",
     "Irreps",
     "Molecule",

@@ -24,6 +24,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--cutoff", type=float, default=5.0, help="in Angstrom (default: %(default)s)")
     info = commands.add_parser("info", help="what a file of atoms holds")
     info.add_argument("file")
+    convert = commands.add_parser(
+        "convert",
+        help="a mace-torch model as a file that needs no torch",
+        description="Writes a checkpoint of mace-torch (*.model) as a safetensors file for `valence compute` and vl.load. "
+        "Needs torch and mace-torch. The checkpoint is a pickle: loading it runs code that it names, so convert only what "
+        "you trust. The file that is written holds tensors and text, and loading it never runs code.",
+    )
+    convert.add_argument("source", help="the checkpoint, as torch.save(model) wrote it")
+    convert.add_argument("target", help="the safetensors file to write")
+    convert.add_argument("--family", help="kind of the model (default: by the classes that the checkpoint names)")
+    compute = commands.add_parser(
+        "compute",
+        help="energies, forces and more of every frame of a file",
+        description="Runs a model over a file of frames, in batches of bounded memory. Ctrl-C leaves a valid file with the "
+        "frames that were done.",
+    )
+    compute.add_argument("frames", help="extended XYZ (streamed, also .gz), or what ASE reads")
+    compute.add_argument(
+        "--model", required=True, nargs="+", metavar="FILE", help="a model's file; several: a committee"
+    )
+    compute.add_argument(
+        "-o",
+        "--out",
+        required=True,
+        help=".parquet, .csv, .jsonl or .extxyz; one row a frame, in .csv atoms in a second file",
+    )
+    compute.add_argument(
+        "--properties", nargs="+", default=["energy", "forces"], metavar="NAME", help="default: energy forces"
+    )
+    compute.add_argument("--dtype", choices=["float32", "float64"], help="precision (default: the file's)")
+    compute.add_argument("--head", help="name or number of a head")
+    compute.add_argument("--batch", type=int, help="frames of one call (default: about 4,096 atoms)")
+    compute.add_argument("--threads", type=int, help="default: all")
     commands.add_parser("bench", help="time Valence beside other packages (python -m valence.bench)")
     chosen = parser.parse_args(arguments)
     try:
@@ -31,6 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from valence.demo import run
 
             print(run(chosen.out, cutoff=chosen.cutoff))
+        elif chosen.command == "compute":
+            return _compute(chosen)
+        elif chosen.command == "convert":
+            from valence.model import convert as write
+
+            config = write(chosen.source, chosen.target, family=chosen.family)
+            print(f"{chosen.target}: {config['model']}, elements {len(config['atomic_numbers'])}, {config['dtype']}")
         else:
             print(describe(chosen.file))
     except BrokenPipeError:
@@ -38,6 +78,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"valence: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _compute(chosen: argparse.Namespace) -> int:
+    """Exit status 0, or 130 after Ctrl-C, as a shell has it."""
+    from valence.model.computing import compute_file
+
+    head = int(chosen.head) if chosen.head is not None and chosen.head.isdigit() else chosen.head
+    model = valence.load(chosen.model, dtype=chosen.dtype, head=head, threads=chosen.threads)
+    properties = [name for text in chosen.properties for name in text.split(",") if name]
+    try:
+        count = compute_file(chosen.frames, model, chosen.out, properties, batch=chosen.batch)
+    except KeyboardInterrupt:
+        print(f"valence: stopped; {chosen.out} has the frames that were done", file=sys.stderr)
+        return 130
+    print(f"{chosen.out}: {count} frames")
     return 0
 
 

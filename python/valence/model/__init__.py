@@ -2,39 +2,74 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
+from collections.abc import Iterable
+from typing import Any
 
-from valence.model.file import ModelFile
+from valence.model.committee import Committee
+from valence.model.converting import convert
+from valence.model.file import MODELS, ModelFile
 from valence.model.mace.model import MaceModel
-from valence.model.results import Results
+from valence.model.results import CommitteeResults, Results
 
-__all__ = ["MaceModel", "ModelFile", "Results", "load"]
+__all__ = ["Committee", "CommitteeResults", "MaceModel", "ModelFile", "Results", "convert", "load"]
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
+    device: str = "cpu",
     dtype: str | None = None,
     head: int | str | None = None,
-    radial: str = "spline",
-    memory: int | None = None,
-) -> MaceModel:
-    """A model of a file.
+    threads: int | None = None,
+    **options: Any,
+) -> Any:
+    """A model of a file, or a committee of several.
 
     Parameters
     ----------
-    path : a safetensors file with a configuration (formats: MACE).
+    path : a safetensors file with a configuration (docs/formats.md), or several of them: a `Committee`, which gives means
+        and standard deviations from one neighbour list.
+    device : "cpu", where all models run.
     dtype : "float32" or "float64" of weights and features; None: the file's. Energies are summed in float64.
     head : name or number of a head; None: the only one, or the one called "Default".
-    radial : "exact", or "spline": radial functions from tables of each pair of elements, made at its first use. Their
-        derivatives deviate by less than 1e-8 (float64) or 1e-7 (float32) of the largest one; forces by as much.
-    memory : bytes of messages kept for the forces; beyond it they are made twice. None: 4 GiB.
+    threads : None, or the package's number of threads from here on, as `valence.set_num_threads` sets it for everything.
+    options : further ones of the file's family. MACE: `radial` and `memory`, see `MaceModel`.
 
     Raises
     ------
-    OSError, if the file cannot be opened; ValueError, naming what is wrong with it.
+    OSError, if the file cannot be opened; ValueError, naming what is wrong with it, or a device that is not there; TypeError, for
+    an option that the family does not have.
 
     >>> model = load("mace.safetensors")  # doctest: +SKIP
     >>> model.compute(vl.read("frames.extxyz"), ("energy", "forces")).forces  # doctest: +SKIP
+    >>> load(["a.safetensors", "b.safetensors"]).compute(frames).energy_std  # doctest: +SKIP
     """
-    return MaceModel(ModelFile(path), dtype, head, radial, memory)
+    if device != "cpu":
+        raise ValueError(f"`device` must be cpu, as models run on no other device yet, got {device!r}")
+    if isinstance(path, (str, os.PathLike)):
+        found = _load(path, dtype, head, options)
+    else:
+        paths = list(path)
+        if not paths:
+            raise ValueError("`path` must be a file or several, got none")
+        models = [_load(p, dtype, head, options) for p in paths]
+        found = Committee(models) if len(models) > 1 else models[0]
+    if threads is not None:
+        from valence import set_num_threads
+
+        set_num_threads(threads)
+    return found
+
+
+def _load(path: str | os.PathLike[str], dtype: str | None, head: int | str | None, options: dict[str, Any]) -> Any:
+    file = ModelFile(path)
+    module, name = MODELS[file.family]
+    kind = getattr(importlib.import_module(module), name)
+    known = [p for p in inspect.signature(kind).parameters if p not in ("file", "dtype", "head")]
+    for option in options:
+        if option not in known:
+            raise TypeError(f"load takes {', '.join(known) or 'no option'} for a {file.family} file, got `{option}`")
+    return kind(file, dtype, head, **options)

@@ -12,7 +12,10 @@ from valence import _native
 
 __all__ = ["ModelFile"]
 
+#: `format` of a file -> its family.
 FORMATS = {"mace-export-1": "mace"}
+#: Family -> module and class of its models, made of (file, dtype, head).
+MODELS = {"mace": ("valence.model.mace.model", "MaceModel")}
 
 
 class ModelFile:
@@ -33,7 +36,7 @@ class ModelFile:
         kind = metadata.get("format")
         if kind not in FORMATS:
             raise ValueError(f"`format` of {self.path} must be one of {', '.join(FORMATS)}, got {kind!r}")
-        self.family = FORMATS[kind]
+        self.format, self.family = str(kind), FORMATS[kind]
         self.config: dict[str, Any] = json.loads(config)
         if not isinstance(self.config, dict):
             raise ValueError(f"`config` of {self.path} must be a mapping, got {type(self.config).__name__}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from valence.torch._polynomial import polynomial
     from valence.torch.contraction import SymmetricContraction
     from valence.torch.layers import ChannelWiseTensorProduct, FullyConnectedTensorProduct, Linear, TensorProduct
+    from valence.torch.mace import Mace
     from valence.torch.scalars import Gate, SphericalHarmonics
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "FullyConnectedTensorProduct",
     "Gate",
     "Linear",
+    "Mace",
     "SphericalHarmonics",
     "SymmetricContraction",
     "TensorProduct",
@@ -46,6 +48,7 @@ _HOME = {
     ),
     **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.torch.scalars"),
     "SymmetricContraction": "valence.torch.contraction",
+    "Mace": "valence.torch.mace",
 }
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import valence.torch as ops
+from valence.model._writing import write_model
 from valence.model.file import ModelFile
 from valence.model.mace.config import GATES
 from valence.model.mace.parts import Layer, Parts
@@ -35,16 +36,19 @@ class Mace(nn.Module):
     path : a file of the family "mace".
     dtype : of weights and features; None: the file's.
 
-    The state_dict has the file's names. `forward` takes the numbers and edges of a batch; :meth:`energy_and_forces` takes
+    The state_dict has the file's names. Parameters are all weights but energies of single atoms, scale, shift, pair repulsion and
+    radial functions, which are buffers. `forward` takes the numbers and edges of a batch; :meth:`energy_and_forces` takes
     systems.
 
     >>> network = Mace("mace.safetensors")  # doctest: +SKIP
+    >>> network.save("trained.safetensors")  # doctest: +SKIP
     >>> energy, forces = network.energy_and_forces(vl.samples("water"))  # doctest: +SKIP
     """
 
     def __init__(self, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.parts = parts = Parts(ModelFile(path))
+        self._file = ModelFile(path)
+        self.parts = parts = Parts(self._file)
         self.config = parts.config
         dtype = dtype or {"float32": torch.float32, "float64": torch.float64}[parts.config.dtype]
         for name, array in parts.weights.items():
@@ -65,6 +69,27 @@ class Mace(nn.Module):
         for part in name.split("."):
             found = getattr(found, part)
         return found
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the present weights as a file that `valence.load` and this class read; the format of the file it came from.
+
+        Parameters
+        ----------
+        path : the safetensors file. It appears under its name when it is whole.
+
+        Raises
+        ------
+        OSError; ValueError, naming a weight that is not finite; TypeError, for weights of another precision than float32 or
+        float64.
+        """
+        tensors = dict(self._file.tensors)
+        for name in self.parts.weights:
+            tensor = self.weight(name).detach().cpu()
+            if not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"`{name}` must be finite to be saved, got a weight that is not")
+            tensors[name] = tensor.numpy().reshape(np.shape(tensors[name]))
+        dtype = str(self.dtype).removeprefix("torch.")
+        write_model(path, self._file.format, {**self._file.config, "dtype": dtype}, tensors)
 
     def elements(self, numbers: np.ndarray) -> Tensor:
         """The row of each atom's element on the axes of the weights."""
@@ -105,7 +130,8 @@ class Mace(nn.Module):
         )
         collected = []
         for t, layer in enumerate(self.parts.layers):
-            features = self._layer(t, layer, features, harmonics, radial, envelope, elements, receiver, sender)
+            run = self._nonlinear_layer if layer.kind.nonlinear else self._layer
+            features = run(t, layer, features, harmonics, radial, envelope, elements, receiver, sender)
             collected.append(features)
             if not c.last_readout_only:
                 total = total + self._readout(t, features, head)
@@ -187,6 +213,68 @@ class Mace(nn.Module):
         coupled = self._contracted(t, layer, message if layer.kind.residual else skip, elements)
         out = linear(f"products.{t}.linear", layer.out, coupled)
         return out + skip if layer.kind.residual else out
+
+    def _nonlinear_layer(
+        self,
+        t: int,
+        layer: Layer,
+        features: Tensor,
+        harmonics: Tensor,
+        radial: Tensor,
+        envelope: Tensor,
+        elements: Tensor,
+        receiver: Tensor,
+        sender: Tensor,
+    ) -> Tensor:
+        """The residual block whose radial network sees both elements and whose messages pass through a gate."""
+        name, n = f"interactions.{t}", len(features)
+
+        def linear(which: str, descriptor: Any, x: Tensor) -> Tensor:
+            return polynomial(descriptor, self.weight(f"{which}.weight")[None], x)
+
+        def embedded(which: str, rows: Tensor) -> Tensor:
+            weights = self.weight(f"{name}.{which}_embedding.weight").view(self.parts.elements, -1)
+            return weights[elements[rows]] / math.sqrt(self.parts.elements)
+
+        up = linear(f"{name}.linear_up", layer.up, features)
+        given = torch.cat([radial, embedded("source", sender), embedded("target", receiver)], dim=1)
+        weights = self._normed_network(f"{name}.conv_tp_weights", given)
+        density = torch.tanh(self._normed_network(f"{name}.density_fn", given) ** 2)
+        if not self.config.apply_cutoff:
+            weights, density = weights * envelope[:, None], density * envelope[:, None]
+        summed = polynomial(layer.messages, weights, up, harmonics, indices={"x": sender, "out": receiver}, size_out=n)
+        total = torch.zeros(n, 1, dtype=self.dtype).index_add(0, receiver, density)
+        message = linear(f"{name}.linear_1", layer.down, summed)
+        message = message / (total * self.weight(f"{name}.beta") + self.weight(f"{name}.alpha"))
+        message = self._gated(t, message + linear(f"{name}.linear_res", layer.beside, up))
+        message = linear(f"{name}.linear_2", layer.after, message)
+        out = linear(f"products.{t}.linear", layer.out, self._contracted(t, layer, message, elements))
+        return out + linear(f"{name}.skip_tp", layer.skip, features)
+
+    def _gated(self, t: int, x: Tensor) -> Tensor:
+        """silu of the scalars; each channel of a higher degree times the sigmoid of a scalar of its own."""
+        (mul, _), *higher = self.config.target_irreps[t]
+        silu = nn.functional.silu(x[:, :mul]) * GATES["silu"]
+        place = mul + sum(m for m, _ in higher)
+        gates = torch.sigmoid(x[:, mul:place]) * GATES["sigmoid"]
+        parts, gate = [silu], 0
+        for m, ir in higher:
+            block = x[:, place : place + m * ir.dim].reshape(-1, m, ir.dim)
+            parts.append((block * gates[:, gate : gate + m, None]).flatten(1))
+            place, gate = place + m * ir.dim, gate + m
+        return torch.cat(parts, dim=1)
+
+    def _normed_network(self, name: str, x: Tensor) -> Tensor:
+        """A perceptron with biases, layer norms and silu; nothing after the last map."""
+        layers = self.get_submodule(f"{name}.net")
+        count = (len(list(layers.children())) + 1) // 2
+        for k in range(count):
+            w, b = (self.weight(f"{name}.net.{3 * k}.{p}") for p in ("weight", "bias"))
+            x = nn.functional.linear(x, w, b)
+            if k < count - 1:
+                scale, shift = (self.weight(f"{name}.net.{3 * k + 1}.{p}") for p in ("weight", "bias"))
+                x = nn.functional.silu(nn.functional.layer_norm(x, scale.shape, scale, shift))
+        return x
 
     def _skip_weights(self, t: int) -> Tensor:
         flat = self.weight(f"interactions.{t}.skip_tp.weight")

@@ -13,10 +13,13 @@ __all__ = ["Interaction", "MaceConfig"]
 
 @dataclass(frozen=True)
 class Interaction:
-    """A kind of interaction block: whether it divides by the density, whether its input skips to after the product."""
+    """A kind of interaction block: whether it divides by the density, whether its input skips to after the product, whether
+    its messages pass through a gate and its radial network sees both elements.
+    """
 
     density: bool
     residual: bool
+    nonlinear: bool = False
 
 
 INTERACTIONS = {
@@ -24,6 +27,7 @@ INTERACTIONS = {
     "RealAgnosticResidualInteractionBlock": Interaction(False, True),
     "RealAgnosticDensityInteractionBlock": Interaction(True, False),
     "RealAgnosticDensityResidualInteractionBlock": Interaction(True, True),
+    "RealAgnosticResidualNonLinearInteractionBlock": Interaction(True, True, True),
 }
 MODELS = ("MACE", "ScaleShiftMACE")
 RADIAL = ("bessel", "gaussian", "chebyshev")
@@ -42,6 +46,7 @@ class MaceConfig:
     atomic_numbers: tuple[int, ...]
     max_ell: int
     group: str
+    edge_irreps: Irreps
     num_basis: int
     radial_type: str
     power: int
@@ -50,6 +55,8 @@ class MaceConfig:
     pair_repulsion: bool
     interactions: tuple[Interaction, ...]
     node_irreps: tuple[Irreps, ...]
+    #: Of the features that travel along edges: those of the nodes unless the file says others.
+    up_irreps: tuple[Irreps, ...]
     target_irreps: tuple[Irreps, ...]
     hidden_irreps: tuple[Irreps, ...]
     radial_mlp: tuple[tuple[int, ...], ...]
@@ -73,12 +80,9 @@ class MaceConfig:
     def num_layers(self) -> int:
         return len(self.interactions)
 
-    @property
-    def edge_irreps(self) -> Irreps:
-        """Of the harmonics of an edge."""
-        if self.group == "SO3":
-            return Irreps([(1, Irrep(l)) for l in range(self.max_ell + 1)], "SO3")
-        return Irreps([(1, Irrep(l, (-1) ** l)) for l in range(self.max_ell + 1)], self.group)
+    def radial_inputs(self, t: int) -> int:
+        """Numbers of an edge that the radial network of a layer takes."""
+        return self.num_basis + (2 * self.channels if self.interactions[t].nonlinear else 0)
 
     @classmethod
     def parse(cls, config: dict[str, Any]) -> MaceConfig:
@@ -98,12 +102,16 @@ class MaceConfig:
         so3 = "e" not in get.one("edge_sh_irreps", str) and "o" not in config["edge_sh_irreps"]
         group = "SO3" if so3 else "O3_e3nn"
         irreps = {k: tuple(Irreps(t, group) for t in get.several(k, str, length=layers)) for k in IRREPS}
+        up = irreps["node_feats_irreps"]
+        if "edge_irreps" in config:
+            up = tuple(Irreps(t, group) for t in get.several("edge_irreps", str, length=layers))
         found = cls(
             model=get.one("model", str, MODELS),
             r_max=get.number("r_max", lambda r: r > 0, "positive"),
             atomic_numbers=get.several("atomic_numbers", int),
             max_ell=get.one("max_ell", int),
             group=group,
+            edge_irreps=Irreps(config["edge_sh_irreps"], group),
             num_basis=get.one("num_bessel", int),
             radial_type=get.one("radial_type", str, RADIAL),
             power=get.one("num_polynomial_cutoff", int),
@@ -112,6 +120,7 @@ class MaceConfig:
             pair_repulsion=get.one("pair_repulsion", bool),
             interactions=tuple(INTERACTIONS[n] for n in names),
             node_irreps=irreps["node_feats_irreps"],
+            up_irreps=up,
             target_irreps=irreps["target_irreps"],
             hidden_irreps=irreps["hidden_irreps"],
             radial_mlp=tuple(tuple(sizes) for sizes in get.several("radial_MLP", list, length=layers)),
@@ -148,6 +157,16 @@ class MaceConfig:
         rule(all(n > 0 for n in self.avg_num_neighbors), "avg_num_neighbors", "positive", self.avg_num_neighbors)
         rule(config.get("irrep_order") == "e3nn", "irrep_order", "e3nn", config.get("irrep_order"))
         rule(len(self.heads) > 0, "heads", "at least one name", self.heads)
+        even, natural = [1] * (self.max_ell + 1), [(-1) ** l for l in range(self.max_ell + 1)]
+        known = [[(1, Irrep(l, p)) for l, p in enumerate(ps)] for ps in (natural, even, [0] * len(even))]
+        rule(
+            list(self.edge_irreps) in known,
+            "edge_sh_irreps",
+            f"one irrep of each degree to {self.max_ell}, of natural or of even parity",
+            self.edge_irreps,
+        )
+        scalars = Irreps(config["MLP_irreps"], self.group)
+        rule(all(ir == self.edge_irreps[0][1] for _, ir in scalars), "MLP_irreps", "even scalars", scalars)
         wanted = 1 if self.last_readout_only else layers
         rule(len(self.readouts) == wanted, "readout_cls", f"{wanted} names", self.readouts)
         parts = self.edge_irreps.sort("e3nn")[0]
@@ -162,13 +181,11 @@ class MaceConfig:
             rule(self.target_irreps[t] == expected, f"target_irreps[{t}]", str(expected), self.target_irreps[t])
             previous = self.hidden_irreps[t - 1] if t else Irreps([(self.channels, parts[0][1])], self.group)
             rule(self.node_irreps[t] == previous, f"node_feats_irreps[{t}]", str(previous), self.node_irreps[t])
-            sizes = self.radial_mlp[t]
-            rule(
-                len(sizes) >= 2 and sizes[0] == self.num_basis,
-                f"radial_MLP[{t}]",
-                f"sizes from {self.num_basis} on",
-                sizes,
-            )
+            sizes, first = self.radial_mlp[t], self.radial_inputs(t)
+            rule(len(sizes) >= 2 and sizes[0] == first, f"radial_MLP[{t}]", f"sizes from {first} on", sizes)
+            up = self.up_irreps[t]
+            same = len({mul for mul, _ in up}) == 1 and all(ir.l <= 8 for _, ir in up)
+            rule(same, f"edge_irreps[{t}]", "of one number of channels and degree 8 at most", up)
             rule(all(isinstance(n, int) and 0 < n < 2**20 for n in sizes), f"radial_MLP[{t}]", "whole numbers", sizes)
         use_sc = [block.residual for block in self.interactions]
         rule(config.get("product_use_sc") == use_sc, "product_use_sc", f"{use_sc}", config.get("product_use_sc"))

@@ -30,10 +30,25 @@ def engine(file: ModelFile, dtype: str, radial: str, memory: int | None) -> tupl
     if memory is not None and (isinstance(memory, bool) or not isinstance(memory, (int, np.integer)) or memory < 0):
         raise ValueError(f"`memory` must be a number of bytes or None, got {memory!r}")
     parts = Parts(file, layout="ir_mul")
+    _known_to_the_engine(parts)
     tolerance = TOLERANCE[dtype] if radial == "spline" else None
     return _native.MaceEngine(
         describe(parts), dtype == "float32", tolerance, MEMORY if memory is None else int(memory)
     ), parts
+
+
+def _known_to_the_engine(parts: Parts) -> None:
+    """Blocks that the torch module alone computes are refused."""
+    config = parts.config
+    for t, kind in enumerate(config.interactions):
+        if kind.nonlinear:
+            raise ValueError(
+                f"`interaction_cls[{t}]` must be of a kind that the engine runs (valence.torch.Mace runs this file), "
+                "got RealAgnosticResidualNonLinearInteractionBlock"
+            )
+        if config.up_irreps[t] != config.node_irreps[t]:
+            rule = f"{config.node_irreps[t]} for the engine (valence.torch.Mace runs this file)"
+            raise ValueError(f"`edge_irreps[{t}]` must be {rule}, got {config.up_irreps[t]}")
 
 
 def _key(descriptor: Descriptor) -> tuple[int, int]:

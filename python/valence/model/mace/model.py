@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from valence.model.committee import within
 from valence.model.file import ModelFile
+from valence.model.hessian import hessian
 from valence.model.mace.engine import engine
 from valence.model.results import Results
 
@@ -25,9 +27,27 @@ class MaceModel:
     """A MACE network (Batatia et al., NeurIPS 2022) run by the native engine.
 
     Made by :func:`valence.load`.
+
+    Parameters
+    ----------
+    file, dtype, head : as `load` has them.
+    radial : "exact", or "spline": radial functions from tables of each pair of elements, made at its first use. Their
+        derivatives deviate by less than 1e-8 (float64) or 1e-7 (float32) of the largest one, and forces by as much.
+    memory : bytes of messages kept for the forces; beyond it they are made twice. None: 4 GiB.
     """
 
-    properties = ("energy", "node_energy", "forces", "stress", "virial", "descriptors", "invariant_descriptors")
+    properties = (
+        "energy",
+        "node_energy",
+        "forces",
+        "stress",
+        "virial",
+        "hessian",
+        "descriptors",
+        "invariant_descriptors",
+    )
+    #: `compute` takes a neighbour list.
+    takes_edges = True
 
     def __init__(
         self,
@@ -72,13 +92,23 @@ class MaceModel:
         rule = "given for a file of several heads: " if head is None else ""
         raise ValueError(f"`head` must be {rule}one of {', '.join(names)} or its number, got {head!r}")
 
-    def compute(self, systems: Any, properties: Sequence[str] = ("energy", "forces")) -> Results:
+    def __copy__(self) -> MaceModel:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> MaceModel:
+        """A model does not change, so that copies share its weights."""
+        return self
+
+    def compute(self, systems: Any, properties: Sequence[str] = ("energy", "forces"), *, edges: Any = None) -> Results:
         """Properties of one or more systems.
 
         Parameters
         ----------
         systems : anything that `valence.as_systems` takes.
-        properties : names of `self.properties`.
+        properties : names of `self.properties`. The Hessian is always of the weights in float64, see
+            :func:`valence.model.hessian.hessian`.
+        edges : the systems' own neighbour list (`valence.find_edges`, `valence.NeighborList.update`) with this model's cutoff
+            or a larger one; None: it is made.
 
         Returns
         -------
@@ -105,7 +135,7 @@ class MaceModel:
         open_ = [b for b in range(len(batch)) if not np.all(batch.pbc[b])] if "stress" in wanted else []
         if open_:
             raise ValueError(f"`properties` must not name stress for a system that is open, got system {open_[0]}")
-        edges = vl.find_edges(batch, self.cutoff)
+        edges = vl.find_edges(batch, self.cutoff) if edges is None else within(edges, batch, self.cutoff)
         vectors = np.ascontiguousarray(edges.vector, np.float64)
         receiver, sender = (np.ascontiguousarray(i, np.int32) for i in (edges.source, edges.target))
         heads = np.full(len(numbers), self.head, np.int32)
@@ -123,7 +153,22 @@ class MaceModel:
             found.update(self._mechanics(wanted, batch, system, vectors, slopes.reshape(-1, 3), receiver, sender))
         if wanted & _FEATURES:
             found.update(self._features(wanted, features, len(numbers)))
+        if "hessian" in wanted:
+            found["hessian"] = hessian(self._exact(), batch)
         return Results(**found)
+
+    def repulsion_cutoffs(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Where the pair repulsion of two elements ends, Angstrom; infinite where the model has none."""
+        if not self._parts.config.pair_repulsion:
+            return np.full(len(a), np.inf)
+        radii = self._parts.weights["pair_repulsion_fn.covalent_radii"]
+        return radii[a] + radii[b]
+
+    def _exact(self) -> MaceModel:
+        """This model in float64, its radial functions without tables."""
+        if self.dtype == "float64" and getattr(self, "radial", "exact") == "exact":
+            return self
+        return MaceModel(ModelFile(self._path), "float64", self.head)
 
     def calculator(self, **options: Any) -> Any:
         """An ASE calculator of this model; `options` are ASE's own."""
@@ -161,16 +206,16 @@ class MaceModel:
                 found["stress"] = strain / np.abs(np.linalg.det(batch.cell))[:, None, None]
         return found
 
-    def _features(self, wanted: set[str], features: list[np.ndarray], n: int) -> dict[str, np.ndarray]:
+    def _features(self, wanted: set[str], features: list[np.ndarray], n: int) -> dict[str, Any]:
         from valence.equivariant.irreps import ir_mul_to_mul_ir
 
         irreps = self._parts.config.hidden_irreps
         layers = [x.reshape(n, i.dim) for i, x in zip(irreps, features)]
-        found: dict[str, np.ndarray] = {}
+        channels = self._parts.config.channels
+        widths = {"descriptors": tuple(i.dim for i in irreps), "invariant_descriptors": (channels,) * len(irreps)}
+        found: dict[str, Any] = {"widths": {k: v for k, v in widths.items() if k in wanted}}
         if "descriptors" in wanted:
             found["descriptors"] = np.concatenate([ir_mul_to_mul_ir(i, x) for i, x in zip(irreps, layers)], axis=1)
         if "invariant_descriptors" in wanted:
-            found["invariant_descriptors"] = np.concatenate(
-                [x[:, : self._parts.config.channels] for x in layers], axis=1
-            )
+            found["invariant_descriptors"] = np.concatenate([x[:, :channels] for x in layers], axis=1)
         return found

@@ -22,7 +22,9 @@ __all__ = ["Layer", "Parts"]
 class Layer:
     """One layer: its products as descriptors, and the names of the tensors with their weights.
 
-    skip : the element-selected linear map; of the message where the block is not residual, else of the block's input.
+    skip : the element-selected linear map; of the message where the block is not residual, else of the block's input. Of a
+        non-linear block: a plain linear map.
+    beside, after : of a non-linear block: from the features on edges to what the gate takes, and the map of its result.
     """
 
     kind: Interaction
@@ -33,6 +35,15 @@ class Layer:
     contraction: Descriptor
     out: Descriptor
     norm: float
+    beside: Descriptor | None = None
+    after: Descriptor | None = None
+
+
+def gate_input(target: Irreps) -> Irreps:
+    """What the gate of a non-linear block takes to give `target`: scalars, a scalar more for each higher irrep, these."""
+    (mul, scalar), *higher = target
+    gates = sum(m for m, _ in higher)
+    return Irreps([(mul + gates, scalar), *higher], target.group)
 
 
 class Parts:
@@ -55,24 +66,27 @@ class Parts:
         c = self.config
         form = {"layout": self.layout}
         node, target, hidden = c.node_irreps[t], c.target_irreps[t], c.hidden_irreps[t]
+        kind, up = c.interactions[t], c.up_irreps[t]
         messages = channelwise_tensor_product(
-            node, c.edge_irreps, target, layout=self.layout, irrep_order="e3nn", convention=c.convention
+            up, c.edge_irreps, target, layout=self.layout, irrep_order="e3nn", convention=c.convention
         )
         assert messages.irreps_out is not None
         sizes = c.radial_mlp[t]
         if sizes[-1] != messages.weight_numel:
             raise ValueError(f"`radial_MLP[{t}]` must end with {messages.weight_numel}, got {sizes[-1]}")
-        kind = c.interactions[t]
         skip = linear(node, hidden, **form) if kind.residual else linear(target, target, **form)
+        gated = gate_input(target) if kind.nonlinear else target
         return Layer(
             kind=kind,
-            up=linear(node, node, **form),
+            up=linear(node, up, **form),
             messages=messages,
-            down=linear(messages.irreps_out, target, **form),
+            down=linear(messages.irreps_out, gated, **form),
             skip=skip,
             contraction=self._contraction(t, target, hidden),
             out=linear(hidden, hidden, **form),
             norm=c.avg_num_neighbors[t],
+            beside=linear(up, gated, **form) if kind.nonlinear else None,
+            after=linear(target, target, **form) if kind.nonlinear else None,
         )
 
     def _contraction(self, t: int, target: Irreps, hidden: Irreps) -> Descriptor:
@@ -133,14 +147,7 @@ class Parts:
                 tensor = self._file.tensors.get(f"scale_shift.{n}")
                 shapes[f"scale_shift.{n}"] = () if tensor is None or tensor.size == 1 else (heads,)
         for t, layer in enumerate(self.layers):
-            name, sizes = f"interactions.{t}", c.radial_mlp[t]
-            for k, pair in enumerate(itertools.pairwise(sizes)):
-                shapes[f"{name}.conv_tp_weights.layer{k}.weight"] = pair
-            if layer.kind.density:
-                shapes[f"{name}.density_fn.layer0.weight"] = (c.num_basis, 1)
-            shapes[f"{name}.linear_up.weight"] = (layer.up.weight_numel,)
-            shapes[f"{name}.linear.weight"] = (layer.down.weight_numel,)
-            shapes[f"{name}.skip_tp.weight"] = (z * layer.skip.weight_numel,)
+            shapes.update(self._nonlinear_shapes(t) if layer.kind.nonlinear else self._block_shapes(t))
             shapes[f"products.{t}.linear.weight"] = (layer.out.weight_numel,)
             rows = 1 if c.agnostic_product else z
             for n in self.contraction_names(t):
@@ -152,6 +159,35 @@ class Parts:
                 width = c.readout_width
                 shapes[f"readouts.{i}.linear_1.weight"] = (channels * width,)
                 shapes[f"readouts.{i}.linear_2.weight"] = (width * heads,)
+        return shapes
+
+    def _block_shapes(self, t: int) -> dict[str, tuple[int, ...]]:
+        layer, name = self.layers[t], f"interactions.{t}"
+        shapes: dict[str, tuple[int, ...]] = {}
+        for k, pair in enumerate(itertools.pairwise(self.config.radial_mlp[t])):
+            shapes[f"{name}.conv_tp_weights.layer{k}.weight"] = pair
+        if layer.kind.density:
+            shapes[f"{name}.density_fn.layer0.weight"] = (self.config.num_basis, 1)
+        shapes[f"{name}.linear_up.weight"] = (layer.up.weight_numel,)
+        shapes[f"{name}.linear.weight"] = (layer.down.weight_numel,)
+        shapes[f"{name}.skip_tp.weight"] = (self.elements * layer.skip.weight_numel,)
+        return shapes
+
+    def _nonlinear_shapes(self, t: int) -> dict[str, tuple[int, ...]]:
+        layer, name, sizes = self.layers[t], f"interactions.{t}", self.config.radial_mlp[t]
+        assert layer.beside is not None and layer.after is not None
+        shapes: dict[str, tuple[int, ...]] = {f"{name}.alpha": (), f"{name}.beta": ()}
+        for net, widths in (("conv_tp_weights", sizes), ("density_fn", (sizes[0], 64, 1))):
+            for k, (a, b) in enumerate(itertools.pairwise(widths)):
+                linear, norm = f"{name}.{net}.net.{3 * k}", f"{name}.{net}.net.{3 * k + 1}"
+                shapes.update({f"{linear}.weight": (b, a), f"{linear}.bias": (b,)})
+                if k < len(widths) - 2:
+                    shapes.update({f"{norm}.weight": (b,), f"{norm}.bias": (b,)})
+        maps = {"linear_up": layer.up, "linear_1": layer.down, "linear_2": layer.after, "linear_res": layer.beside}
+        for key, descriptor in {**maps, "skip_tp": layer.skip}.items():
+            shapes[f"{name}.{key}.weight"] = (descriptor.weight_numel,)
+        for key in ("source_embedding", "target_embedding"):
+            shapes[f"{name}.{key}.weight"] = (self.elements * self.config.channels,)
         return shapes
 
     def skip_blocks(self, t: int) -> list[tuple[slice, tuple[int, int, int]]]:

@@ -138,13 +138,15 @@ def agree(model, converted, seed: int = 0, tolerance: float = 1.0) -> None:
         head = model.heads[k % len(model.heads)]
         expected = theirs(model, atoms, head)
         wanted = ["energy", "node_energy", "forces", "virial", "descriptors"]
-        engine = vl.load(converted, head=head, dtype="float64")
+        engine = vl.load(converted, head=head, dtype="float64", radial="exact")
         found = engine.compute(atoms, [*wanted, "stress"] if atoms.pbc.all() else wanted)
         scale = max(np.abs(expected["forces"]).max(), 1e-3) * tolerance
         np.testing.assert_allclose(found.energy, expected["energy"], rtol=1e-11 * tolerance, err_msg=name)
         np.testing.assert_allclose(found.node_energy, expected["node_energy"], atol=1e-10 * tolerance, err_msg=name)
         np.testing.assert_allclose(found.forces, expected["forces"], atol=1e-9 * scale, err_msg=name)
         np.testing.assert_allclose(found.descriptors, expected["node_feats"], atol=1e-10 * tolerance, err_msg=name)
+        tables = vl.load(converted, head=head, dtype="float64").compute(atoms)
+        np.testing.assert_allclose(tables.forces, expected["forces"], atol=1e-7 * scale, err_msg=name)
         if name != "lone":
             np.testing.assert_allclose(found.virial, expected["virials"], atol=1e-8 * scale, err_msg=name)
         if atoms.pbc.all():
@@ -194,7 +196,7 @@ def test_a_checkpoint_of_an_older_mace_torch_is_read(tmp_path):
     torch.save(model, tmp_path / "old.model")
     config = convert(tmp_path / "old.model", tmp_path / "model.safetensors")
     assert config["heads"] == ["Default"] and config["apply_cutoff"] is True
-    engine = vl.load(tmp_path / "model.safetensors")
+    engine = vl.load(tmp_path / "model.safetensors", radial="exact")
     for name, atoms in frames(model, 0).items():
         found = engine.compute(atoms)
         np.testing.assert_allclose(found.energy, expected[name]["energy"], rtol=1e-11)
@@ -280,24 +282,28 @@ def test_files_that_hold_no_whole_model_are_named(tmp_path):
     agree(model, tmp_path / "out.safetensors")
 
 
-@pytest.mark.parametrize("apply_cutoff, first", [(True, False), (False, True)])
-def test_non_linear_residual_blocks_run_in_torch_and_are_refused_by_the_engine(apply_cutoff, first, tmp_path):
+@pytest.mark.parametrize(
+    "apply_cutoff, first, density", [(True, False, False), (False, True, False), (False, False, True)]
+)
+def test_non_linear_residual_blocks_give_mace_torchs_numbers(apply_cutoff, first, density, tmp_path):
     from valence.torch import Mace
 
     kind = "RealAgnosticResidualNonLinearInteractionBlock"
+    other = "RealAgnosticDensityResidualInteractionBlock" if density else kind
     fixed = dict(layers=2, max_ell=2, correlation=2, hidden_l=1, use_agnostic_product=True, apply_cutoff=apply_cutoff)
-    model = drawn(40, first=kind, other=kind, **fixed, edge_irreps=o3.Irreps("3x0e+3x1o"), use_edge_irreps_first=first)
+    model = drawn(40, first=kind, other=other, **fixed, edge_irreps=o3.Irreps("3x0e+3x1o"), use_edge_irreps_first=first)
     with torch.no_grad():
         for block in model.interactions:  # they start near zero
             for name in ("source_embedding", "target_embedding"):
-                getattr(block, name).weight.normal_()
-            block.beta.fill_(0.7)
+                if hasattr(block, name):
+                    getattr(block, name).weight.normal_()
+                    block.beta.fill_(0.7)
     config = convert(model, tmp_path / "model.safetensors")
     assert config["edge_irreps"][1] == "3x0e+3x1o"
-    with pytest.raises(ValueError, match=r"^`interaction_cls\[0\]` must be of a kind that the engine runs .*NonLinear"):
-        vl.load(tmp_path / "model.safetensors", head=0)
+    agree(model, tmp_path / "model.safetensors")
     network = Mace(tmp_path / "model.safetensors")
     network.save(tmp_path / "saved.safetensors")
+    agree(model, tmp_path / "saved.safetensors")
     network = Mace(tmp_path / "saved.safetensors")
     for k, (name, atoms) in enumerate(frames(model, 3).items()):
         head = model.heads[k % len(model.heads)]
@@ -308,14 +314,17 @@ def test_non_linear_residual_blocks_run_in_torch_and_are_refused_by_the_engine(a
         np.testing.assert_allclose(forces.detach().numpy(), expected["forces"], atol=1e-9 * scale, err_msg=name)
 
 
-def test_other_irreps_on_edges_run_in_torch_and_are_refused_by_the_engine(tmp_path):
-    from valence.torch import Mace
+def test_messages_of_non_linear_blocks_made_twice_are_those_kept(tmp_path):
+    kind = "RealAgnosticResidualNonLinearInteractionBlock"
+    fixed = dict(layers=3, max_ell=2, correlation=2, hidden_l=1, heads=["Default"], apply_cutoff=False)
+    convert(drawn(42, first=kind, other=kind, **fixed), tmp_path / "model.safetensors")
+    for atoms in frames(drawn(42, first=kind, other=kind, **fixed), 3).values():
+        kept, again = (vl.load(tmp_path / "model.safetensors", memory=memory).compute(atoms) for memory in (None, 0))
+        np.testing.assert_array_equal(kept.forces, again.forces)
 
+
+def test_other_irreps_on_edges_give_mace_torchs_numbers(tmp_path):
     fixed = dict(first=RESIDUAL, other=RESIDUAL, layers=2, max_ell=2, correlation=2, hidden_l=1, heads=["Default"])
     model = drawn(41, **fixed, edge_irreps=o3.Irreps("2x0e+2x1o"), use_edge_irreps_first=True)
     convert(model, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"^`edge_irreps\[[01]\]` must be .* for the engine"):
-        vl.load(tmp_path / "model.safetensors")
-    atoms = frames(model, 3)["crystal"]
-    energy, _ = Mace(tmp_path / "model.safetensors").energy_and_forces(atoms)
-    np.testing.assert_allclose(energy.detach().numpy(), theirs(model, atoms, "Default")["energy"], rtol=1e-11)
+    agree(model, tmp_path / "model.safetensors")

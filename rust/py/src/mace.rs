@@ -9,8 +9,8 @@ use valence_core::Real;
 use valence_core::basis::lanes::Simd;
 use valence_core::equivariant::polynomial::form::{self, Polynomial};
 use valence_core::model::mace::{
-    Basis, Gate, Graph, Head, LayerParts, Mace, Method, Network, Output, Radial, Readout, Repulsion, Transform,
-    Weighted,
+    Basis, Dense, Gate, Graph, Head, LayerParts, Mace, MessageGate, Method, Network, Networks, NonLinear, Output,
+    Radial, Readout, Repulsion, Transform, Weighted,
 };
 
 use crate::error::to_py;
@@ -20,20 +20,36 @@ type Key = (u64, u64);
 /// Numbers and radii of the elements, (exponent, prefactor, power), coefficients.
 type RepulsionText = (Vec<f64>, Vec<f64>, [f64; 3], [f64; 4]);
 
+/// Sizes, and the (weights, bias, scale, shift) of each layer.
+type NetworkText<'py> = (Vec<usize>, Vec<(Array<'py>, Array<'py>, Array<'py>, Array<'py>)>);
+type WeightedText<'py> = (Key, Array<'py>);
+
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 struct LayerText<'py> {
     residual: bool,
-    density: Option<Array<'py>>,
+    network: NetworkText<'py>,
+    density: Option<NetworkText<'py>>,
+    embeddings: (Array<'py>, Array<'py>),
+    divisor: [f64; 2],
     norm: f64,
-    sizes: Vec<usize>,
-    network: Vec<Array<'py>>,
     messages: Key,
-    up: (Key, Array<'py>),
-    down: (Key, Array<'py>),
-    skip: (Key, Array<'py>),
-    contraction: (Key, Array<'py>),
-    out: (Key, Array<'py>),
+    up: WeightedText<'py>,
+    down: WeightedText<'py>,
+    skip: WeightedText<'py>,
+    contraction: WeightedText<'py>,
+    out: WeightedText<'py>,
+    nonlinear: Option<NonLinearText<'py>>,
+}
+
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct NonLinearText<'py> {
+    beside: WeightedText<'py>,
+    after: WeightedText<'py>,
+    scalars: usize,
+    blocks: Vec<[usize; 2]>,
+    factors: [f64; 2],
 }
 
 #[derive(FromPyObject)]
@@ -66,23 +82,40 @@ fn product(key: Key) -> PyResult<Arc<Polynomial>> {
     form::find(key).map_err(to_py)
 }
 
-fn weighted<T: Real>((key, weights): &(Key, Array)) -> PyResult<Weighted<T>> {
+fn weighted<T: Real>((key, weights): &WeightedText) -> PyResult<Weighted<T>> {
     Ok(Weighted { product: product(*key)?, weights: cast(weights)? })
 }
 
+fn network((sizes, layers): &NetworkText) -> PyResult<Network<f64>> {
+    let dense = |(w, b, s, t): &(Array, Array, Array, Array)| {
+        Ok(Dense { weights: cast(w)?, bias: cast(b)?, scale: cast(s)?, shift: cast(t)? })
+    };
+    Ok(Network { sizes: sizes.clone(), layers: layers.iter().map(dense).collect::<PyResult<_>>()? })
+}
+
+fn nonlinear(text: &NonLinearText) -> PyResult<NonLinear<f64>> {
+    let gate = MessageGate { scalars: text.scalars, blocks: text.blocks.clone(), factors: text.factors };
+    Ok(NonLinear { beside: weighted(&text.beside)?, gate, after: weighted(&text.after)? })
+}
+
 fn layer(text: &LayerText) -> PyResult<LayerParts> {
-    let weights = text.network.iter().map(cast).collect::<PyResult<_>>()?;
+    let networks = Networks {
+        weights: network(&text.network)?,
+        density: text.density.as_ref().map(network).transpose()?,
+        embeddings: [cast(&text.embeddings.0)?, cast(&text.embeddings.1)?],
+    };
     Ok(LayerParts {
         residual: text.residual,
-        density: text.density.as_ref().map(cast).transpose()?,
+        networks,
+        divisor: text.divisor,
         norm: text.norm,
-        network: Network { sizes: text.sizes.clone(), weights },
-        up: weighted(&text.up)?,
         messages: product(text.messages)?,
+        up: weighted(&text.up)?,
         down: weighted(&text.down)?,
         skip: weighted(&text.skip)?,
         contraction: weighted(&text.contraction)?,
         out: weighted(&text.out)?,
+        nonlinear: text.nonlinear.as_ref().map(nonlinear).transpose()?,
     })
 }
 

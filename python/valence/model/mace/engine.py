@@ -30,25 +30,10 @@ def engine(file: ModelFile, dtype: str, radial: str, memory: int | None) -> tupl
     if memory is not None and (isinstance(memory, bool) or not isinstance(memory, (int, np.integer)) or memory < 0):
         raise ValueError(f"`memory` must be a number of bytes or None, got {memory!r}")
     parts = Parts(file, layout="ir_mul")
-    _known_to_the_engine(parts)
     tolerance = TOLERANCE[dtype] if radial == "spline" else None
     return _native.MaceEngine(
         describe(parts), dtype == "float32", tolerance, MEMORY if memory is None else int(memory)
     ), parts
-
-
-def _known_to_the_engine(parts: Parts) -> None:
-    """Blocks that the torch module alone computes are refused."""
-    config = parts.config
-    for t, kind in enumerate(config.interactions):
-        if kind.nonlinear:
-            raise ValueError(
-                f"`interaction_cls[{t}]` must be of a kind that the engine runs (valence.torch.Mace runs this file), "
-                "got RealAgnosticResidualNonLinearInteractionBlock"
-            )
-        if config.up_irreps[t] != config.node_irreps[t]:
-            rule = f"{config.node_irreps[t]} for the engine (valence.torch.Mace runs this file)"
-            raise ValueError(f"`edge_irreps[{t}]` must be {rule}, got {config.up_irreps[t]}")
 
 
 def _key(descriptor: Descriptor) -> tuple[int, int]:
@@ -120,31 +105,79 @@ def _repulsion(parts: Parts) -> tuple[list[float], list[float], list[float], lis
 
 
 def _layer(parts: Parts, t: int) -> dict[str, Any]:
+    w, layer, name = parts.weights, parts.layers[t], f"interactions.{t}"
+    contraction = np.concatenate([w[n] for n in parts.contraction_names(t)], axis=1)
+    found = {
+        "residual": layer.kind.residual,
+        "norm": layer.norm,
+        "messages": _key(layer.messages),
+        "up": (_key(layer.up), _flat(w[f"{name}.linear_up.weight"])),
+        "contraction": (_key(layer.contraction), _flat(contraction)),
+        "out": (_key(layer.out), _flat(w[f"products.{t}.linear.weight"])),
+    }
+    return {**found, **(_nonlinear(parts, t) if layer.kind.nonlinear else _linear(parts, t))}
+
+
+def _linear(parts: Parts, t: int) -> dict[str, Any]:
+    """What the blocks have whose messages reach the contraction through linear maps."""
     c, w, layer, name = parts.config, parts.weights, parts.layers[t], f"interactions.{t}"
-    sizes = c.radial_mlp[t]
+    sizes, none = list(c.radial_mlp[t]), np.zeros(0)
     network = []
     for k, n in enumerate(sizes[:-1]):
         factor = (GATES["silu"] if k else 1.0) / math.sqrt(n)
-        network.append(_flat(w[f"{name}.conv_tp_weights.layer{k}.weight"] * factor))
-    density = f"{name}.density_fn.layer0.weight"
-    contraction = np.concatenate([w[n] for n in parts.contraction_names(t)], axis=1)
+        network.append((_flat(w[f"{name}.conv_tp_weights.layer{k}.weight"] * factor), none, none, none))
+    density = None
+    if layer.kind.density:
+        weights = _flat(w[f"{name}.density_fn.layer0.weight"]) / math.sqrt(c.num_basis)
+        density = ([c.num_basis, 1], [(weights, none, none, none)])
     skip = w[f"{name}.skip_tp.weight"]
     blocks = [
         skip[place].reshape(shape).transpose(1, 0, 2).reshape(shape[1], -1) for place, shape in parts.skip_blocks(t)
     ]
     return {
-        "residual": layer.kind.residual,
-        "density": _flat(w[density]) / math.sqrt(c.num_basis) if layer.kind.density else None,
-        "norm": layer.norm,
-        "sizes": list(sizes),
-        "network": network,
-        "messages": _key(layer.messages),
-        "up": (_key(layer.up), _flat(w[f"{name}.linear_up.weight"])),
+        "network": (sizes, network),
+        "density": density,
+        "embeddings": (none, none),
+        "divisor": [1.0, 1.0],
         "down": (_key(layer.down), _flat(w[f"{name}.linear.weight"])),
         "skip": (_key(layer.skip), _flat(np.concatenate(blocks, axis=1) * parts.skip_scale)),
-        "contraction": (_key(layer.contraction), _flat(contraction)),
-        "out": (_key(layer.out), _flat(w[f"products.{t}.linear.weight"])),
+        "nonlinear": None,
     }
+
+
+def _nonlinear(parts: Parts, t: int) -> dict[str, Any]:
+    """What the residual block has whose messages pass through a gate and whose networks see both elements."""
+    c, w, layer, name = parts.config, parts.weights, parts.layers[t], f"interactions.{t}"
+    assert layer.beside is not None and layer.after is not None
+    (scalars, _), *higher = c.target_irreps[t]
+    source, target = (_flat(w[f"{name}.{k}_embedding.weight"]) * parts.skip_scale for k in ("source", "target"))
+    return {
+        "network": _normed(parts, f"{name}.conv_tp_weights"),
+        "density": _normed(parts, f"{name}.density_fn"),
+        "embeddings": (source, target),
+        "divisor": [float(w[f"{name}.alpha"]), float(w[f"{name}.beta"])],
+        "down": (_key(layer.down), _flat(w[f"{name}.linear_1.weight"])),
+        "skip": (_key(layer.skip), _flat(w[f"{name}.skip_tp.weight"])),
+        "nonlinear": {
+            "beside": (_key(layer.beside), _flat(w[f"{name}.linear_res.weight"])),
+            "after": (_key(layer.after), _flat(w[f"{name}.linear_2.weight"])),
+            "scalars": scalars,
+            "blocks": [[mul, ir.dim] for mul, ir in higher],
+            "factors": [GATES["silu"], GATES["sigmoid"]],
+        },
+    }
+
+
+def _normed(parts: Parts, name: str) -> tuple[list[int], list[tuple[np.ndarray, ...]]]:
+    """A perceptron with biases and layer norms: sizes, and (weights [in, out], bias, scale, shift) of each map."""
+    w, sizes, layers = parts.weights, [], []
+    while f"{name}.net.{3 * len(layers)}.weight" in w:
+        k = 3 * len(layers)
+        matrix, norm = w[f"{name}.net.{k}.weight"], f"{name}.net.{k + 1}"
+        sizes = [*(sizes or [matrix.shape[1]]), matrix.shape[0]]
+        scale, shift = (_flat(w.get(f"{norm}.{n}", np.zeros(0))) for n in ("weight", "bias"))
+        layers.append((_flat(matrix.T), _flat(w[f"{name}.net.{k}.bias"]), scale, shift))
+    return sizes, layers
 
 
 def _readout(parts: Parts, i: int) -> tuple[np.ndarray, str, np.ndarray | None]:

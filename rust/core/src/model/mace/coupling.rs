@@ -49,10 +49,11 @@ pub struct Term<T> {
     pub value: T,
 }
 
-/// Sums of a tile to messages: [atoms d, width] times W [width, channels] for each block.
+/// Sums of a tile to messages: [atoms d, width] times W [width, columns] for each block.
 #[derive(Clone, Debug)]
 struct Dense<T> {
     weights: Vec<T>,
+    columns: usize,
     /// First component in a row of messages.
     to: usize,
 }
@@ -142,7 +143,7 @@ impl<T: Simd> Coupling<T> {
                 None => {
                     places.push((to, d3));
                     coupling.blocks.push(Block { d: d3, width: 0, before: 0 });
-                    coupling.down.push(Dense { weights: Vec::new(), to });
+                    coupling.down.push(Dense { weights: Vec::new(), columns: linear.columns(out_at)?, to });
                     places.len() - 1
                 }
             };
@@ -158,9 +159,9 @@ impl<T: Simd> Coupling<T> {
             });
             coupling.entries += d1 * d3;
             coupling.blocks[block].width += padded;
-            let rows = &mut coupling.down[block].weights;
-            linear.rows(out_at, factor, |row| rows.extend(row.map(T::of)));
-            rows.resize((at + padded) * channels, T::ZERO);
+            let Dense { weights, columns, .. } = &mut coupling.down[block];
+            linear.rows(out_at, factor, |row| weights.extend(row.map(T::of)));
+            weights.resize((at + padded) * *columns, T::ZERO);
         }
         for b in 0..coupling.blocks.len() {
             coupling.blocks[b].before = coupling.sums;
@@ -185,11 +186,11 @@ impl<T: Simd> Coupling<T> {
         for (b, (block, dense)) in self.blocks.iter().zip(&self.down).enumerate() {
             let (rows, from) = (atoms * block.d, self.start(b, atoms));
             held.clear();
-            held.resize(rows * self.channels, T::ZERO);
+            held.resize(rows * dense.columns, T::ZERO);
             let left = Matrix::new(&sums[from..], [rows, block.width], [block.width, 1]);
-            let right = Matrix::new(&dense.weights, [block.width, self.channels], [self.channels, 1]);
-            matmul(T::ONE, left, right, MatrixMut::new(&mut held, [rows, self.channels], [self.channels, 1]));
-            let size = block.d * self.channels;
+            let right = Matrix::new(&dense.weights, [block.width, dense.columns], [dense.columns, 1]);
+            matmul(T::ONE, left, right, MatrixMut::new(&mut held, [rows, dense.columns], [dense.columns, 1]));
+            let size = block.d * dense.columns;
             for (row, out) in held.chunks_exact(size).zip(out.chunks_exact_mut(self.target)) {
                 out[dense.to..dense.to + size].copy_from_slice(row);
             }
@@ -204,10 +205,10 @@ impl<T: Simd> Coupling<T> {
         for (b, (block, dense)) in self.blocks.iter().zip(&self.down).enumerate() {
             let (rows, from) = (atoms * block.d, self.start(b, atoms));
             held.clear();
-            let size = block.d * self.channels;
+            let size = block.d * dense.columns;
             grad.chunks_exact(self.target).for_each(|row| held.extend_from_slice(&row[dense.to..dense.to + size]));
-            let left = Matrix::new(&held, [rows, self.channels], [self.channels, 1]);
-            let right = Matrix::new(&dense.weights, [self.channels, block.width], [1, self.channels]);
+            let left = Matrix::new(&held, [rows, dense.columns], [dense.columns, 1]);
+            let right = Matrix::new(&dense.weights, [dense.columns, block.width], [1, dense.columns]);
             matmul(T::ONE, left, right, MatrixMut::new(&mut sums[from..], [rows, block.width], [block.width, 1]));
         }
     }
@@ -246,6 +247,13 @@ impl<'w> Linear<'w> {
     fn of(&self, out_at: usize) -> Result<usize> {
         let (t, p) = self.place(out_at)?;
         Ok(self.down.product.form.terms[t].offsets[3 * p + 2])
+    }
+
+    /// Results of a component.
+    fn columns(&self, out_at: usize) -> Result<usize> {
+        let (t, _) = self.place(out_at)?;
+        let term = &self.down.product.form.terms[t];
+        Ok((0..2).find(|&n| term.strides[2][n] != 0).map_or(1, |n| term.extents[n]))
     }
 
     /// Rows u of the matrix, each over the results v.

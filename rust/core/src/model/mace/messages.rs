@@ -129,7 +129,7 @@ impl<T: Simd> Pass<'_, T> {
         }
     }
 
-    /// Messages [atoms, target] of a tile, and 1 + the density of each atom.
+    /// Messages [atoms, target] of a tile; to each atom's divisor its density is added.
     pub fn forward(&self, tile: &Tile, messages: &mut [T], density: &mut [f64]) {
         let (c, atoms) = (&self.layer.coupling, tile.atoms.len());
         let mut held = Held::new(self.layer, false);
@@ -141,7 +141,8 @@ impl<T: Simd> Pass<'_, T> {
             if let Some(at) = self.layer.functions.density() {
                 for run in &held.runs {
                     let rows = held.values.chunks_exact(self.layer.functions.width());
-                    density[run.atom] += rows.take(run.last).skip(run.first).map(|row| row[at].to_f64()).sum::<f64>();
+                    density[run.atom] += self.layer.divisor[1]
+                        * rows.take(run.last).skip(run.first).map(|row| row[at].to_f64()).sum::<f64>();
                 }
             }
         }
@@ -152,7 +153,7 @@ impl<T: Simd> Pass<'_, T> {
     }
 
     /// Adds to `to_vectors` [edges of the tile, 3] at the gradients to the tile's messages (before any division by the density)
-    /// and to each atom's density.
+    /// and to each atom's divisor.
     pub fn backward(
         &self,
         tile: &Tile,
@@ -204,10 +205,10 @@ impl<T: Simd> Pass<'_, T> {
             spherical_harmonics_bwd(self.harmonics, &held.turned, &held.flat[..count * m], &mut along[..3 * count]);
             let mut radial: [f64; BATCH] = std::array::from_fn(|e| to_r[e].to_f64());
             if let Some(at) = self.layer.functions.density() {
-                let row = self.layer.functions.width();
+                let (row, factor) = (self.layer.functions.width(), self.layer.divisor[1]);
                 for run in &held.runs {
                     (run.first..run.last)
-                        .for_each(|e| radial[e] += to_density[run.atom] * held.slopes[e * row + at].to_f64());
+                        .for_each(|e| radial[e] += factor * to_density[run.atom] * held.slopes[e * row + at].to_f64());
                 }
             }
             let out = &mut to_vectors[3 * (first - tile.edges.start)..][..3 * count];

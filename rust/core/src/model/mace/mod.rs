@@ -8,6 +8,7 @@
 
 mod coupling;
 mod functions;
+mod gate;
 mod kernels;
 mod messages;
 mod network;
@@ -18,8 +19,9 @@ mod table;
 
 use std::sync::Arc;
 
-pub use functions::Method;
-pub use network::Network;
+pub use functions::{Method, Networks};
+pub use gate::Gate as MessageGate;
+pub use network::{Dense, Network};
 pub use radial::{Basis, Radial, Repulsion, Transform};
 pub use readout::{Gate, Readout};
 pub use run::Output;
@@ -68,20 +70,38 @@ impl<T: Simd> Weighted<T> {
 pub struct LayerParts {
     /// The skip connection starts at the layer's input and ends after the product; else it maps the message.
     pub residual: bool,
-    /// Weights [K] of the edges' density, by whose sum messages are divided; None: they are divided by `norm`.
-    pub density: Option<Vec<f64>>,
+    /// Messages are divided by alpha + beta sum of the edges' densities, or, without a density, by `norm`.
+    pub networks: Networks<f64>,
+    pub divisor: [f64; 2],
     pub norm: f64,
-    pub network: Network<f64>,
     pub messages: Arc<Polynomial>,
     pub up: Weighted<f64>,
     pub down: Weighted<f64>,
     pub skip: Weighted<f64>,
     pub contraction: Weighted<f64>,
     pub out: Weighted<f64>,
+    pub nonlinear: Option<NonLinear<f64>>,
+}
+
+/// What a non-linear residual block does to messages before the contraction: after(gate(message + beside(up))). Its skip
+/// connection is the same for all elements.
+#[derive(Clone)]
+pub struct NonLinear<T> {
+    pub beside: Weighted<T>,
+    pub gate: MessageGate,
+    pub after: Weighted<T>,
+}
+
+impl<T: Simd> NonLinear<T> {
+    fn cast<U: Simd>(&self) -> NonLinear<U> {
+        NonLinear { beside: self.beside.cast(), gate: self.gate.clone(), after: self.after.cast() }
+    }
 }
 
 struct Layer<T> {
     residual: bool,
+    divisor: [f64; 2],
+    nonlinear: Option<NonLinear<T>>,
     functions: Functions<T>,
     coupling: Coupling<T>,
     up: Weighted<T>,
@@ -155,13 +175,15 @@ impl<T: Simd> Mace<T> {
     pub fn new(head: Head<T>, layers: Vec<LayerParts>, method: Method) -> Result<Self> {
         head.radial.check(head.elements)?;
         let build = |parts: LayerParts| {
-            let factor = if parts.density.is_some() { 1.0 } else { 1.0 / parts.norm };
+            let factor = if parts.networks.density.is_some() { 1.0 } else { 1.0 / parts.norm };
             let coupling = Coupling::new(&parts.messages, &parts.down, factor)?;
             let sizes = [coupling.channels, coupling.padded];
             let of = (&head.radial, head.elements);
             Ok(Layer {
                 residual: parts.residual,
-                functions: Functions::new(&parts.network, sizes, parts.density, of, method),
+                divisor: parts.divisor,
+                nonlinear: parts.nonlinear.as_ref().map(NonLinear::cast),
+                functions: Functions::new(&parts.networks, sizes, of, method),
                 coupling,
                 up: parts.up.cast(),
                 skip: parts.skip.cast(),

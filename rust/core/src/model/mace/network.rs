@@ -7,11 +7,21 @@ use crate::basis::functions::exp;
 use crate::basis::lanes::{Job, Lanes, MAX_LANES, Simd, dispatch};
 use crate::equivariant::matmul::{Matrix, MatrixMut, matmul};
 
-/// Dense layers [in, out].
+/// One dense layer: x W + b, and before the next one's silu a layer norm. What is empty is not there.
+#[derive(Clone, Debug, Default)]
+pub struct Dense<T> {
+    /// [in, out].
+    pub weights: Vec<T>,
+    pub bias: Vec<T>,
+    /// Of the layer norm.
+    pub scale: Vec<T>,
+    pub shift: Vec<T>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Network<T> {
     pub sizes: Vec<usize>,
-    pub weights: Vec<Vec<T>>,
+    pub layers: Vec<Dense<T>>,
 }
 
 impl<T: Simd> Network<T> {
@@ -19,16 +29,21 @@ impl<T: Simd> Network<T> {
     pub fn forward(&self, x: &[T], rows: usize, out: &mut [T], stride: usize) {
         let all = x.len() / self.sizes[0].max(1);
         let mut held: Vec<T> = Vec::new();
-        for (k, w) in self.weights.iter().enumerate() {
+        for (k, layer) in self.layers.iter().enumerate() {
             let (a, b) = (self.sizes[k], self.sizes[k + 1]);
             let left = Matrix::new(if k == 0 { x } else { &held }, [all, a], [a, 1]);
-            let right = Matrix::new(w, [a, b], [b, 1]);
-            if k + 1 == self.weights.len() {
-                return matmul(T::ONE, left, right, MatrixMut::new(out, [all, b], [stride, 1]));
+            let right = Matrix::new(&layer.weights, [a, b], [b, 1]);
+            if k + 1 == self.layers.len() {
+                matmul(T::ONE, left, right, MatrixMut::new(out, [all, b], [stride, 1]));
+                return out.chunks_mut(stride).take(rows).for_each(|row| add(row, &layer.bias));
             }
             let mut made = vec![T::ZERO; all * b];
             matmul(T::ONE, left, right, MatrixMut::new(&mut made, [all, b], [b, 1]));
             let (values, slopes) = made.split_at_mut(rows * b);
+            values.chunks_exact_mut(b).for_each(|row| add(row, &layer.bias));
+            if !layer.scale.is_empty() {
+                layer.normalize(values, slopes);
+            }
             dispatch(Silu { values, slopes });
             held = made;
         }
@@ -36,17 +51,56 @@ impl<T: Simd> Network<T> {
 
     /// The same network with its results, `from` in a group, spread to groups of `to`.
     pub fn padded(&self, from: usize, to: usize) -> Self {
+        let spread = |x: &[T]| -> Vec<T> {
+            let groups = x.chunks_exact(from.max(1));
+            groups.flat_map(|g| g.iter().copied().chain(std::iter::repeat_n(T::ZERO, to - from))).collect()
+        };
         let mut found = self.clone();
-        if let (Some(size), Some(weights)) = (found.sizes.last_mut(), found.weights.last_mut()) {
-            *size = *size / from * to;
-            let mut spread = Vec::with_capacity(weights.len() / from * to);
-            for group in weights.chunks_exact(from) {
-                spread.extend_from_slice(group);
-                spread.resize(spread.len() + to - from, T::ZERO);
-            }
-            *weights = spread;
+        if let (Some(size), Some(last)) = (found.sizes.last_mut(), found.layers.last_mut()) {
+            *size = *size / from.max(1) * to;
+            (last.weights, last.bias) = (spread(&last.weights), spread(&last.bias));
         }
         found
+    }
+
+    pub fn cast<U: Simd>(&self) -> Network<U> {
+        let of = |x: &[T]| x.iter().map(|x| U::of(x.to_f64())).collect();
+        let cast = |l: &Dense<T>| Dense {
+            weights: of(&l.weights),
+            bias: of(&l.bias),
+            scale: of(&l.scale),
+            shift: of(&l.shift),
+        };
+        Network { sizes: self.sizes.clone(), layers: self.layers.iter().map(cast).collect() }
+    }
+}
+
+fn add<T: Simd>(row: &mut [T], bias: &[T]) {
+    row.iter_mut().zip(bias).for_each(|(x, b)| *x += *b);
+}
+
+impl<T: Simd> Dense<T> {
+    /// Rows y = (x - mean) / sqrt(variance + 1e-5) scale + shift, and their derivatives.
+    fn normalize(&self, values: &mut [T], slopes: &mut [T]) {
+        let n = self.scale.len();
+        let mean = |row: &mut dyn Iterator<Item = f64>| row.sum::<f64>() / n as f64;
+        let mut steep = slopes.chunks_exact_mut(n);
+        for row in values.chunks_exact_mut(n) {
+            let middle = mean(&mut row.iter().map(|x| x.to_f64()));
+            let variance = mean(&mut row.iter().map(|x| (x.to_f64() - middle).powi(2)));
+            let inverse = 1.0 / (variance + 1e-5).sqrt();
+            let unit: Vec<f64> = row.iter().map(|x| (x.to_f64() - middle) * inverse).collect();
+            if let Some(slope) = steep.next() {
+                let average = mean(&mut slope.iter().map(|d| d.to_f64()));
+                let along = mean(&mut slope.iter().zip(&unit).map(|(d, u)| d.to_f64() * u));
+                for ((d, u), g) in slope.iter_mut().zip(&unit).zip(&self.scale) {
+                    *d = *g * T::of((d.to_f64() - average - u * along) * inverse);
+                }
+            }
+            for (((x, u), g), b) in row.iter_mut().zip(&unit).zip(&self.scale).zip(&self.shift) {
+                *x = T::of(*u) * *g + *b;
+            }
+        }
     }
 }
 
@@ -89,11 +143,10 @@ mod tests {
     #[test]
     fn the_tangent_is_the_difference_quotient() {
         let sizes = vec![3, 5, 4];
-        let weights = vec![
-            (0..15).map(|i| (f64::from(i) * 0.7).sin()).collect(),
-            (0..20).map(|i| (f64::from(i) * 1.3).cos()).collect(),
-        ];
-        let network = Network { sizes, weights };
+        let wave = |n: i32, w: f64| (0..n).map(|i| (f64::from(i) * w).sin()).collect::<Vec<_>>();
+        let first = Dense { weights: wave(15, 0.7), bias: wave(5, 2.0), scale: wave(5, 0.4), shift: wave(5, 1.1) };
+        let last = Dense { weights: wave(20, 1.3), bias: wave(4, 0.9), ..Dense::default() };
+        let network = Network { sizes, layers: vec![first, last] };
         let x = |r: f64| [r.sin(), r * r, 1.0 / r, 2.0 * r, r.exp(), r];
         let value = |r: f64| {
             let mut out = vec![0.0; 10];
@@ -112,8 +165,8 @@ mod tests {
 
     #[test]
     fn padding_moves_results_apart() {
-        let network = Network { sizes: vec![1, 4], weights: vec![vec![1.0, 2.0, 3.0, 4.0]] };
-        let padded = network.padded(2, 3);
-        assert_eq!((padded.sizes, padded.weights), (vec![1, 6], vec![vec![1.0, 2.0, 0.0, 3.0, 4.0, 0.0]]));
+        let only = Dense { weights: vec![1.0, 2.0, 3.0, 4.0], ..Dense::default() };
+        let padded = Network { sizes: vec![1, 4], layers: vec![only] }.padded(2, 3);
+        assert_eq!((padded.sizes, &padded.layers[0].weights), (vec![1, 6], &vec![1.0, 2.0, 0.0, 3.0, 4.0, 0.0]));
     }
 }

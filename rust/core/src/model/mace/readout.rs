@@ -21,7 +21,7 @@ pub enum Readout<T> {
 
 impl Gate {
     /// Value and derivative.
-    fn of(self, x: f64) -> (f64, f64) {
+    pub fn of(self, x: f64) -> (f64, f64) {
         match self {
             Gate::None => (x, 1.0),
             Gate::Tanh => {

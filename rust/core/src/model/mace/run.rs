@@ -31,6 +31,8 @@ pub struct Output<T> {
 struct Kept<T> {
     /// Padded features of senders: a row an element in the first layer, else a row an atom.
     x: Vec<T>,
+    /// Of a non-linear block: what is added to messages, rows like those of x.
+    beside: Option<Vec<T>>,
     /// Of all atoms, or empty: made again on the way back.
     messages: Vec<Messages<T>>,
 }
@@ -38,9 +40,11 @@ struct Kept<T> {
 /// Messages of a group of tiles.
 struct Messages<T> {
     message: Vec<T>,
-    /// What the contraction reads where that is not the message, and 1 + the density of each atom.
+    /// What the gate of a non-linear block reads, and what the contraction reads where that is not the message.
+    gated: Vec<T>,
     mapped: Option<Vec<T>>,
-    density: Vec<f64>,
+    /// By which each atom's message is divided, where it depends on the edges.
+    divisor: Vec<f64>,
 }
 
 /// One call.
@@ -139,12 +143,12 @@ impl<T: Simd> Call<'_, T> {
     }
 
     /// Messages of the atoms of some tiles.
-    fn messages(&self, pass: &Pass<T>, tiles: &[Tile]) -> Messages<T> {
+    fn messages(&self, pass: &Pass<T>, beside: Option<&[T]>, tiles: &[Tile]) -> Messages<T> {
         let (layer, c, atoms) = (pass.layer, &pass.layer.coupling, atoms(tiles));
         let n = atoms.len();
-        let (mut message, mut density) = (vec![T::ZERO; n * c.target], vec![1.0; n]);
+        let (mut message, mut divisor) = (vec![T::ZERO; n * c.target], vec![layer.divisor[0]; n]);
         let mut parts = Vec::with_capacity(tiles.len());
-        let (mut rest, mut rest_density) = (&mut message[..], &mut density[..]);
+        let (mut rest, mut rest_density) = (&mut message[..], &mut divisor[..]);
         for tile in tiles {
             let (part, after) = rest.split_at_mut(tile.atoms.len() * c.target);
             let (one, others) = rest_density.split_at_mut(tile.atoms.len());
@@ -152,25 +156,38 @@ impl<T: Simd> Call<'_, T> {
             (rest, rest_density) = (after, others);
         }
         for_each(self.work(layer), parts, |(tile, message, density)| pass.forward(tile, message, density));
-        let mapped = (!layer.residual).then(|| layer.skip.of(&message, n, Some(&self.graph.elements[atoms])));
-        Messages { message, mapped, density }
+        let elements = &self.graph.elements[atoms.clone()];
+        let (mut gated, mut mapped) = (Vec::new(), None);
+        if let (Some(block), Some(beside)) = (&layer.nonlinear, beside) {
+            gated = message.clone();
+            for (row, atom) in gated.chunks_exact_mut(c.target).zip(atoms) {
+                let at = pass.rows.map_or(atom, |rows| rows[atom] as usize);
+                row.iter_mut().zip(&beside[at * c.target..]).for_each(|(x, b)| *x += *b);
+            }
+            mapped = Some(block.after.of(&block.gate.of(&gated), n, None));
+        } else if !layer.residual {
+            mapped = Some(layer.skip.of(&message, n, Some(elements)));
+        }
+        Messages { message, gated, mapped, divisor }
     }
 
     /// Features after layer t, of those before it (None: the elements').
     fn forward(&self, t: usize, features: Option<&[T]>) -> (Vec<T>, Kept<T>) {
         let (layer, n) = (&self.model.layers[t], self.graph.elements.len());
         let c = &layer.coupling;
-        let x = match features {
+        let up = match features {
             None => self.embedded(|x, count, _| layer.up.of(x, count, None)),
             Some(x) => layer.up.of(x, n, None),
         };
-        let x = resize(x, c.channels, c.padded);
+        let rows = up.len() / (c.components * c.channels).max(1);
+        let beside = layer.nonlinear.as_ref().map(|block| block.beside.of(&up, rows, None));
+        let x = resize(up, c.channels, c.padded);
         let first_skip = (layer.residual && features.is_none())
-            .then(|| self.embedded(|x, count, each| layer.skip.of(x, count, Some(each))));
+            .then(|| self.embedded(|x, count, each| layer.skip.of(x, count, layer.choice(each))));
         let (mut next, mut kept) = (Vec::new(), Vec::new());
         let pass = self.pass(t, &x);
         for tiles in self.tiles.chunks(GROUP) {
-            let (atoms, made) = (atoms(tiles), self.messages(&pass, tiles));
+            let (atoms, made) = (atoms(tiles), self.messages(&pass, beside.as_deref(), tiles));
             let (count, elements) = (atoms.len(), &self.graph.elements[atoms.clone()]);
             let read = made.mapped.as_ref().unwrap_or(&made.message);
             let coupled = layer.contraction.of(read, count, self.choice(&atoms));
@@ -182,7 +199,7 @@ impl<T: Simd> Call<'_, T> {
                 }
             } else if let (true, Some(x)) = (layer.residual, features) {
                 let size = x.len() / n;
-                let skip = layer.skip.of(&x[atoms.start * size..atoms.end * size], count, Some(elements));
+                let skip = layer.skip.of(&x[atoms.start * size..atoms.end * size], count, layer.choice(elements));
                 rows.iter_mut().zip(skip).for_each(|(x, s)| *x += s);
             }
             next.reserve_exact(if next.is_empty() { n * width } else { 0 });
@@ -191,7 +208,7 @@ impl<T: Simd> Call<'_, T> {
                 kept.push(made);
             }
         }
-        (next, Kept { x, messages: kept })
+        (next, Kept { x, beside, messages: kept })
     }
 
     /// Nanoseconds of one direction, roughly.
@@ -235,12 +252,16 @@ impl<T: Simd> Call<'_, T> {
         let mut rest = to_vectors;
         for (g, tiles) in self.tiles.chunks(GROUP).enumerate() {
             let atoms = atoms(tiles);
-            let again = if self.keep { None } else { Some(self.messages(&pass, tiles)) };
+            let again = if self.keep { None } else { Some(self.messages(&pass, kept.beside.as_deref(), tiles)) };
             let made = again.as_ref().unwrap_or_else(|| &kept.messages[g]);
             let size = grad.len() / n;
-            let (to_message, to_density) =
+            let (to_message, to_density, to_gated) =
                 self.to_messages(layer, made, &atoms, &grad[atoms.start * size..atoms.end * size]);
             drop(again);
+            if let (Some(block), true) = (&layer.nonlinear, to_features) {
+                let own = resize(block.beside.back(&[], &to_gated, atoms.len(), None), c.channels, c.padded);
+                to_x[atoms.start * width..].iter_mut().zip(own).for_each(|(x, g)| *x += g);
+            }
             let mut parts = Vec::with_capacity(tiles.len());
             for tile in tiles {
                 let (part, after) = rest.split_at_mut(3 * tile.edges.len());
@@ -259,37 +280,48 @@ impl<T: Simd> Call<'_, T> {
         }
         let mut below = layer.up.back(&[], &resize(to_x, c.padded, c.channels), n, None);
         if layer.residual {
-            let skip = layer.skip.back(&[], grad, n, Some(self.graph.elements));
+            let skip = layer.skip.back(&[], grad, n, layer.choice(self.graph.elements));
             below.iter_mut().zip(skip).for_each(|(b, s)| *b += s);
         }
         below
     }
 
-    /// Gradients to a group's messages and densities.
+    /// Gradients to a group's messages, to their divisors, and to what the gate reads.
     fn to_messages(
         &self,
         layer: &Layer<T>,
         made: &Messages<T>,
         atoms: &Range<usize>,
         grad: &[T],
-    ) -> (Vec<T>, Vec<f64>) {
+    ) -> (Vec<T>, Vec<f64>, Vec<T>) {
         let (n, target) = (atoms.len(), layer.coupling.target);
         let coupled = layer.out.back(&[], grad, n, None);
         let read = made.mapped.as_ref().unwrap_or(&made.message);
         let mut to_message = layer.contraction.back(read, &coupled, n, self.choice(atoms));
-        if !layer.residual {
+        let mut to_gated = Vec::new();
+        if let Some(block) = &layer.nonlinear {
+            to_message = block.gate.back(&made.gated, &block.after.back(&[], &to_message, n, None));
+            to_gated.clone_from(&to_message);
+        } else if !layer.residual {
             to_message = layer.skip.back(&[], &to_message, n, Some(&self.graph.elements[atoms.clone()]));
         }
-        // d message / d density = -message / density.
+        // d message / d divisor = -message / divisor.
         let mut to_density = vec![0.0; n];
         if layer.functions.density().is_some() {
             let rows = to_message.chunks_exact(target).zip(made.message.chunks_exact(target));
-            for ((d, density), (g, m)) in to_density.iter_mut().zip(&made.density).zip(rows) {
+            for ((d, density), (g, m)) in to_density.iter_mut().zip(&made.divisor).zip(rows) {
                 *d = -g.iter().zip(m).map(|(g, m)| g.to_f64() * m.to_f64()).sum::<f64>() / density;
             }
-            scale_rows(&mut to_message, target, made.density.iter().map(|d| 1.0 / d));
+            scale_rows(&mut to_message, target, made.divisor.iter().map(|d| 1.0 / d));
         }
-        (to_message, to_density)
+        (to_message, to_density, to_gated)
+    }
+}
+
+impl<T> Layer<T> {
+    /// Rows of the skip connection's weights.
+    fn choice<'e>(&self, elements: &'e [i32]) -> Option<&'e [i32]> {
+        if self.nonlinear.is_some() { None } else { Some(elements) }
     }
 }
 

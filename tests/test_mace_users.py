@@ -78,11 +78,13 @@ def test_a_list_that_reaches_farther_changes_nothing_and_a_foreign_one_is_refuse
 @pytest.mark.parametrize(
     "model, name", [("residual_16_L1", "dimer"), ("density_16_L1_heads2", "H2O"), ("options_4_three_layers", "H2O")]
 )
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_the_hessian_is_mace_torchs(model, name, dtype):
+@pytest.mark.parametrize("dtype, radial", [("float64", "exact"), ("float64", "spline"), ("float32", "exact")])
+def test_the_hessian_is_mace_torchs(model, name, dtype, radial):
     case = read(model, name)
     n, exact = len(case["numbers"]), case["hessian"]
-    found = network(model, head=int(case["head"]), dtype=dtype).compute(systems_of(case), "hessian").hessian
+    found = (
+        network(model, head=int(case["head"]), dtype=dtype, radial=radial).compute(systems_of(case), "hessian").hessian
+    )
     assert found.shape == (n, 3, n, 3)
     # Central differences of the forces with one Richardson step; measured below 1e-9 of the largest entry.
     np.testing.assert_allclose(found.reshape(3 * n, n, 3), exact, atol=1e-8 * np.abs(exact).max())

@@ -54,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--properties", nargs="+", default=["energy", "forces"], metavar="NAME", help="default: energy forces"
     )
     compute.add_argument("--dtype", choices=["float32", "float64"], help="precision (default: the file's)")
+    compute.add_argument(
+        "--radial", choices=["exact", "spline"], help="radial functions of MACE (default: the package's)"
+    )
     compute.add_argument("--head", help="name or number of a head")
     compute.add_argument("--batch", type=int, help="frames of one call (default: about 4,096 atoms)")
     compute.add_argument("--threads", type=int, help="default: all")
@@ -86,7 +89,8 @@ def _compute(chosen: argparse.Namespace) -> int:
     from valence.model.computing import compute_file
 
     head = int(chosen.head) if chosen.head is not None and chosen.head.isdigit() else chosen.head
-    model = valence.load(chosen.model, dtype=chosen.dtype, head=head, threads=chosen.threads)
+    options = {} if chosen.radial is None else {"radial": chosen.radial}
+    model = valence.load(chosen.model, dtype=chosen.dtype, head=head, threads=chosen.threads, **options)
     properties = [name for text in chosen.properties for name in text.split(",") if name]
     try:
         count = compute_file(chosen.frames, model, chosen.out, properties, batch=chosen.batch)

@@ -166,9 +166,9 @@ class MaceModel:
 
     def _exact(self) -> MaceModel:
         """This model in float64, its radial functions without tables."""
-        if self.dtype == "float64" and getattr(self, "radial", "exact") == "exact":
+        if self.dtype == "float64" and self.radial == "exact":
             return self
-        return MaceModel(ModelFile(self._path), "float64", self.head)
+        return MaceModel(ModelFile(self._path), "float64", self.head, "exact", self.memory)
 
     def calculator(self, **options: Any) -> Any:
         """An ASE calculator of this model; `options` are ASE's own."""

@@ -7,7 +7,7 @@ import importlib
 
 import numpy as np
 
-from valence.bench import ours_equivariant, ours_layers, ours_symmetric
+from valence.bench import ours_equivariant, ours_layers, ours_mace, ours_symmetric
 
 PACKAGES = ["valence"]
 
@@ -205,6 +205,7 @@ BACKENDS = {
         **ours_symmetric.CPU,
         **ours_equivariant.CPU,
         **ours_layers.CPU,
+        **ours_mace.CPU,
     },
     "cpu-ir-mul": ours_layers.INSIDE,
     "cpu-unfused": ours_equivariant.UNFUSED,

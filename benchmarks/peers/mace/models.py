@@ -8,7 +8,6 @@ not. Run by `python -m valence.bench models` in the environment of the family; n
 """
 
 import importlib.util
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -60,60 +59,6 @@ def build(hidden, data):
     return model
 
 
-def export(model, to):
-    """A file of ours (docs/formats.md): tensors under mace-torch's names, the couplings sparse, the configuration as YAML."""
-    import yaml
-    from safetensors.numpy import save_file
-
-    tensors = {}
-    for key, value in model.state_dict().items():
-        if re.search(r"(output_mask|_w3j_|conv_tp\.weight$|_zeroed$|\.bias$)", key) or value.numel() == 0:
-            continue
-        array = value.detach().numpy()
-        if m := re.match(r"(.*)U_matrix_(\d+)$", key):
-            u = array if array.ndim == int(m.group(2)) + 2 else array[None]
-            index = np.argwhere(np.abs(u) > 1e-10)
-            tensors[f"{m.group(1)}U_{m.group(2)}.index"] = np.ascontiguousarray(index.astype(np.int16))
-            tensors[f"{m.group(1)}U_{m.group(2)}.value"] = np.ascontiguousarray(u[tuple(index.T)])
-        else:
-            tensors[key] = np.array(array, order="C")
-    blocks, last = model.interactions, model.readouts[-1]
-    config = {
-        "model": type(model).__name__,
-        "r_max": float(model.r_max),
-        "atomic_numbers": [int(z) for z in model.atomic_numbers],
-        "num_interactions": len(blocks),
-        "max_ell": int(model.spherical_harmonics._lmax),
-        "edge_sh_irreps": str(blocks[0].edge_attrs_irreps),
-        "num_bessel": int(model.radial_embedding.out_dim),
-        "radial_type": "bessel",
-        "num_polynomial_cutoff": int(model.radial_embedding.cutoff_fn.p),
-        "apply_cutoff": True,
-        "distance_transform": "None",
-        "pair_repulsion": False,
-        "interaction_cls": [type(b).__name__ for b in blocks],
-        "node_feats_irreps": [str(b.node_feats_irreps) for b in blocks],
-        "target_irreps": [str(b.target_irreps) for b in blocks],
-        "hidden_irreps": [str(b.hidden_irreps) for b in blocks],
-        "radial_MLP": [[int(h) for h in b.conv_tp_weights.hs] for b in blocks],
-        "avg_num_neighbors": [float(b.avg_num_neighbors) for b in blocks],
-        "correlation": [len(p.symmetric_contractions.contractions[0].weights) + 1 for p in model.products],
-        "product_irreps_out": [str(p.linear.irreps_out) for p in model.products],
-        "product_use_sc": [bool(p.use_sc) for p in model.products],
-        "use_agnostic_product": False,
-        "use_last_readout_only": False,
-        "readout_cls": [type(r).__name__ for r in model.readouts],
-        "MLP_irreps": str(last.hidden_irreps),
-        "gate": "silu",
-        "heads": ["Default"],
-        "dtype": "float64",
-        "cg_convention": "e3nn04",
-        "irrep_order": "e3nn",
-        "normalize2mom_silu": 1.6791767923989418,
-    }
-    save_file(tensors, to, metadata={"format": "mace-export-1", "config": yaml.safe_dump(config, sort_keys=False)})
-
-
 def references(model, data):
     """Energy, forces and stress (zero for an open cell), as mace-torch's own calculator gives them."""
     from ase import Atoms
@@ -141,6 +86,7 @@ def main(path, folder):
     warnings.filterwarnings("ignore")
     import torch
     from symmetrix.cli.extract_mace import main as extract
+    from valence.model import convert
 
     torch.set_default_dtype(torch.float64)
     data = cells(path)
@@ -149,7 +95,7 @@ def main(path, folder):
     for name, hidden in MODELS.items():
         model = build(hidden, data)
         torch.save(model, to / f"{name}.model")
-        export(model, to / f"{name}.safetensors")
+        convert(model, to / f"{name}.safetensors")
         for cell, make in data.CELLS.items():  # splines of the elements in hand alone: those of all fill a gigabyte
             numbers = [str(z) for z in sorted(set(make()[0]))]
             common = ["-m", str(to / f"{name}.model"), "-Z", *numbers, "--radial-format", "pair-splines"]

@@ -208,6 +208,7 @@ BACKENDS = {
         **ours_mace.CPU,
     },
     "cpu-ir-mul": ours_layers.INSIDE,
+    "cpu-exact": ours_mace.EXACT,
     "cpu-unfused": ours_equivariant.UNFUSED,
     "cpu-rebuild": {"verlet": verlet(False)},
     "torch-norm": {"edge_length_torch": torch_length("torch")},

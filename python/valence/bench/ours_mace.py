@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from valence.bench.oracle_mace import canonical
@@ -19,12 +21,12 @@ print(json.dumps({"energy": [energy / len(systems.numbers)]}))
 """
 
 
-def mace(inputs, params):
+def mace(inputs, params, radial="spline"):
     """From positions: list, network, forces, stress where the cell is periodic."""
     import valence as vl
 
     vl.set_num_threads(params["threads"])
-    model = vl.load(f"{inputs['model']}.safetensors", dtype=str(inputs["precision"].dtype))
+    model = vl.load(f"{inputs['model']}.safetensors", dtype=str(inputs["precision"].dtype), radial=radial)
     volume = abs(np.linalg.det(inputs["cell"][0]))
     wanted = ("energy", "forces", "stress") if volume > 0 else ("energy", "forces")
     counts = np.diff(inputs["offsets"])
@@ -39,3 +41,4 @@ def mace(inputs, params):
 
 
 CPU = {"mace": mace, "mace_start": FIRST}
+EXACT = {"mace": functools.partial(mace, radial="exact")}

@@ -85,3 +85,17 @@ def test_the_labels_of_the_fine_tuning_are_the_slope_of_their_energy(example):
     up = module.water_energy(x).sum()
     x[1, 2, 0] -= 2e-5
     assert float(up - module.water_energy(x).sum()) / 2e-5 == pytest.approx(-data.columns["forces"][5, 0], abs=1e-7)
+
+
+def test_the_dynamics_of_a_mace_model_conserve_energy_to_second_order_in_the_step(example):
+    pytest.importorskip("ase", reason="ase is not installed")
+    module = example("mace_md", "valence")
+    model = str(Path(__file__).parent / "data" / "mace" / "copper_16_emt" / "model.safetensors")
+    spread = []
+    for step in (5.0, 2.5):
+        common = ["--dtype", "float64", "--step", str(step), "--steps", str(round(200 / step)), "--kelvin", "600"]
+        rows = module.main([model, *common])
+        assert rows[:, 2].min() < 0.7 * rows[0, 2]  # half of the heat goes into the lattice
+        spread.append(np.ptp(rows[:, 1] + rows[:, 2]))
+    assert spread[0] < 1e-3
+    assert 3.0 < spread[0] / spread[1] < 5.0

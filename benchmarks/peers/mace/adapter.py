@@ -1,8 +1,11 @@
-"""mace-torch (github.com/ACEsuit/mace): SymmetricContraction with all couplings, eager, with autograd; and cuEquivariance's
-module of the same weights on its CPU path.
+"""mace-torch (github.com/ACEsuit/mace): whole networks by its ASE calculator, eager and compiled, and without its list and its
+batch; SymmetricContraction with all couplings, eager, with autograd; and cuEquivariance's module of the same weights on its
+CPU path.
 
-The canonical weights [Z, K, C] are cut into the modules' tensors before the timed call and joined after it.
+Of the contraction the canonical weights [Z, K, C] are cut into the modules' tensors before the timed call and joined after it.
 """
+
+import os
 
 import numpy as np
 
@@ -104,7 +107,68 @@ def cuequivariance(inputs, params):
     return call, lambda result: arrays((result[0], channels_first(result[1].numpy(), names_in, channels), *result[2:]))
 
 
+def network(compile_mode=None, model_only=False):
+    """From ASE's atoms: list, batch, network, gradient, as its users call it. With `model_only` the batch is made before the
+    clock starts."""
+
+    def prepare(inputs, params):
+        os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # e3nn 0.4.4 reads its constants by pickle
+        import torch
+        from ase import Atoms
+        from mace.calculators import MACECalculator
+
+        torch.set_num_threads(params["threads"])
+        atoms = Atoms(inputs["numbers"], inputs["positions"], cell=inputs["cell"][0], pbc=inputs["pbc"][0])
+        calculator = MACECalculator(
+            model_paths=f"{inputs['model']}.model",
+            device="cpu",
+            default_dtype=str(inputs["precision"].dtype),
+            compile_mode=compile_mode,
+        )
+        periodic, n = bool(inputs["pbc"].all()), len(atoms)
+
+        def call():
+            calculator.calculate(atoms)
+            return calculator.results
+
+        batch = calculator._atoms_to_batch(atoms)
+
+        def alone():
+            out = calculator.models[0](calculator._clone_batch(batch).to_dict(), compute_stress=periodic)
+            return {k: out[k].detach() for k in ("energy", "forces", *["stress"] * periodic)}
+
+        def collect(result):
+            found = {
+                k: np.asarray(v, dtype=np.float64) for k, v in result.items() if k in ("energy", "forces", "stress")
+            }
+            made = {"energy": found["energy"].reshape(1) / n, "forces": found["forces"]}
+            if periodic:
+                stress = found["stress"].reshape(-1)
+                stress = stress if stress.size == 9 else stress[[0, 5, 4, 5, 1, 3, 4, 3, 2]]
+                made["virial"] = stress.reshape(3, 3) * (atoms.get_volume() / n)
+            return made
+
+        return (alone if model_only else call), collect
+
+    return prepare
+
+
+FIRST = """
+import json, os, sys
+os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
+import numpy as np
+from ase import Atoms
+from mace.calculators import MACECalculator
+with np.load(sys.argv[1]) as f:
+    atoms = Atoms(f["numbers"], f["positions"], cell=f["cell"][0], pbc=f["pbc"][0])
+    model, dtype = str(f["model"]) + ".model", str(f["precision"].dtype)
+atoms.calc = MACECalculator(model_paths=model, device="cpu", default_dtype=dtype)
+print(json.dumps({"energy": [atoms.get_potential_energy() / len(atoms)]}))
+"""
+
 BACKENDS = {
-    "mace-torch": {"symmetric_contraction_vjp": mace},
+    "mace-torch": {"symmetric_contraction_vjp": mace, "mace": network(), "mace_start": FIRST},
+    "mace-torch-compiled": {"mace": network("default")},
+    "mace-torch-model": {"mace": network(model_only=True)},
     "mace-cuequivariance": {"symmetric_contraction_vjp": cuequivariance},
 }

@@ -1,13 +1,14 @@
-"""`python -m valence.bench run|compare|env|list`."""
+"""`python -m valence.bench run|compare|env|models|list`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 
-from valence.bench import comparison, environment, oracle, record, report, runner, suite
+from valence.bench import comparison, environment, models, oracle, record, report, runner, suite
 from valence.bench.peers import OURS, families, make_environment
 from valence.bench.worker import load
 
@@ -65,7 +66,11 @@ def parser() -> Parser:
     e.add_argument(
         "--make", action="append", metavar="FAMILY", help="create its environment from the pinned requirements"
     )
-    for v in (r, e, verbs.add_parser("list", help="suites, workloads, backends, families")):
+    m = verbs.add_parser(
+        "models", help="make the networks that the suite of MACE runs, in the environment of its peers"
+    )
+    m.add_argument("--output", type=Path, help="folder (default $VALENCE_BENCH_MODELS or benchmarks/.models)")
+    for v in (r, e, m, verbs.add_parser("list", help="suites, workloads, backends, families")):
         v.add_argument("--peers", help="folder of adapters (default $VALENCE_BENCH_PEERS or benchmarks/peers)")
         v.add_argument("--envs", help="folder of environments (default $VALENCE_BENCH_ENVS or benchmarks/.envs)")
     return p
@@ -114,6 +119,15 @@ def env(a) -> int:
     return 0
 
 
+def make_models(a) -> int:
+    try:
+        print(models.make(a.output, peers=a.peers, environments=a.envs))
+    except subprocess.CalledProcessError as e:
+        print(f"valence.bench: error: the script of the peers ended with {e.returncode}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def show(a) -> int:
     for name, path in sorted(suite.known().items()):
         work = suite.load(path)
@@ -132,7 +146,7 @@ def show(a) -> int:
 def main(arguments=None) -> int:
     a = parser().parse_args(arguments)
     try:
-        return {"run": run, "compare": compare, "env": env, "list": show}[a.verb](a)
+        return {"run": run, "compare": compare, "env": env, "models": make_models, "list": show}[a.verb](a)
     except KeyboardInterrupt:
         print("interrupted: finished points are kept, --resume runs the others", file=sys.stderr)
         return 130

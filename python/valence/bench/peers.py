@@ -93,7 +93,8 @@ class Worker:
         specs = [f"{name}={path}" for name, path in family.adapters.items()]
         self.log = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
         self.process = subprocess.Popen(
-            [family.python, str(HERE / "worker.py"), *specs],
+            # -P: the worker's own folder must not stand before the standard library, whose `statistics` it would hide.
+            [family.python, "-P", str(HERE / "worker.py"), *specs],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

@@ -96,11 +96,24 @@ def relate(points: dict, relation: dict) -> list[dict]:
         r = {"ratio": value, "low": value, "high": value}
         ends = {"slow": "peak memory of the call", "fast": "bytes of the output", "kind": "memory"}
         return [{**common, **{k: p[k] for k in ("workload", "dtype", "threads")}, **ends, **limits(r, *bounds)}]
+    if "seconds" in relation:
+        p = select(points, relation["seconds"])
+        if p is None or p["status"] != "ok":
+            return []
+        r = bootstrap_ratio(p["samples_s"], [1.0])
+        ends = {"slow": f"{p['workload']} {p['backend']} {p['threads']}t", "fast": "one second", "kind": "time"}
+        return [{**common, **{k: p[k] for k in ("workload", "dtype", "threads")}, **ends, **limits(r, *bounds)}]
     slow, fast = select(points, relation["slow"]), select(points, relation["fast"])
     if slow is None or fast is None or slow["status"] != "ok" or fast["status"] != "ok":
         return []
     scale = fast["N"] / slow["N"] if relation.get("per_item") else 1.0
-    r = {k: v * scale for k, v in bootstrap_ratio(slow["samples_s"], fast["samples_s"]).items()}
+    kind = relation.get("of", "time")
+    if kind == "memory":
+        if not (slow.get("call_rss_kb") and fast.get("call_rss_kb")):
+            return []
+        r = dict.fromkeys(("ratio", "low", "high"), scale * slow["call_rss_kb"] / fast["call_rss_kb"])
+    else:
+        r = {k: v * scale for k, v in bootstrap_ratio(slow["samples_s"], fast["samples_s"]).items()}
     ends = {e: f"{p['workload']} {p['backend']} {p['threads']}t" for e, p in (("slow", slow), ("fast", fast))}
-    return [{**common, **{k: fast[k] for k in ("workload", "dtype", "threads")}, **ends, "kind": "time",
+    return [{**common, **{k: fast[k] for k in ("workload", "dtype", "threads")}, **ends, "kind": kind,
              **limits(r, *bounds)}]  # fmt: skip

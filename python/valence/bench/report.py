@@ -12,7 +12,7 @@ POINT_COLUMNS = [
     "workload", "room", "op", "backend", "backend_used", "version", "dtype", "threads", "batch", "N", "rows", "runs", "inner",
     "wall_median", "wall_iqr", "wall_min", "wall_mean", "wall_std", "cpu_mean", "per_item_ns", "ratio", "ratio_low",
     "ratio_high", "max_rss_kb", "call_rss_kb", "output_bytes", "checksum", "checksum_sq", "max_err", "startup_s", "status",
-    "reason",
+    "reason", "edges", "per_edge_ns",
 ]  # fmt: skip
 RATIO_COLUMNS = ["name", "workload", "dtype", "threads", "slow", "fast", "kind", "ratio", "low", "high", "at_least",
                  "at_most", "reached"]  # fmt: skip
@@ -49,6 +49,8 @@ def point_rows(record: dict) -> list[dict]:
             row["checksum"], row["checksum_sq"] = p["checksum"]
         if p.get("wall_median") and p.get("N"):
             row["per_item_ns"] = 1e9 * p["wall_median"] / p["N"]
+        if p.get("wall_median") and p.get("edges"):
+            row["per_edge_ns"] = 1e9 * p["wall_median"] / p["edges"]
         r = speed.get((p["workload"], p["dtype"], p["threads"], p["backend"]))
         if r:
             row["ratio"], row["ratio_low"], row["ratio_high"] = r["ratio"], r["low"], r["high"]

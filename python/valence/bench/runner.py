@@ -152,18 +152,21 @@ class Runner:
                 "batch": batch, "N": count, "unit": w.unit, "status": "ok", "reason": None, "definition": definition,
                 "isolate": w.isolate, "git": self.environment["git"],
             }  # fmt: skip
+            if "num_edges" in inputs:
+                point["edges"] = int(inputs["num_edges"])
             self.points[k] = point
             if backend not in self.where:
                 self.absent(point, "no adapter of that name in the folder of peers")
                 continue
+            worker = None
             try:
                 worker = self.worker(self.where[backend], threads, fresh=w.isolate)
-                live[k] = worker
-                if not self.prepare(worker, k, w, point, inputs, folder):
-                    del live[k]
+                if self.prepare(worker, k, w, point, inputs, folder):
+                    live[k] = worker
             except (WorkerFailed, OSError) as e:
-                live.pop(k, None)
                 point.update(status="failed", reason=str(e))
+            if w.isolate and worker is not None and k not in live:
+                worker.close()
         self.time(w, live)
         for k, worker in live.items():
             if worker.alive:
@@ -229,7 +232,9 @@ class Runner:
         point["checksum"] = check.checksum(arrays)
         if not np.isfinite(point["checksum"]).all():
             point["checksum"] = None
-        point["max_err"], wrong = check.compare(arrays, self.reference[1], **w.tolerance_of(point["dtype"]))
+        point["max_err"], wrong = check.compare(
+            arrays, self.reference[1], **w.tolerance_of(point["dtype"], point["backend"])
+        )
         if wrong:
             point.update(status="wrong", reason=wrong)
         arrays.clear()

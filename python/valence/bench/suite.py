@@ -13,7 +13,7 @@ SUITE_KEYS = {"name", "title", "workloads", "relations", "backends", "threads", 
               "dtype", "tolerance", "device"}  # fmt: skip
 WORKLOAD_KEYS = {"name", "room", "op", "data", "params", "backends", "threads", "repeats", "warmup", "rounds", "dtype",
                  "tolerance", "targets", "isolate", "check_rows", "unit"}  # fmt: skip
-RELATION_KEYS = {"name", "slow", "fast", "per_item", "memory", "at_least", "at_most"}
+RELATION_KEYS = {"name", "slow", "fast", "per_item", "of", "memory", "seconds", "at_least", "at_most"}
 DEFAULTS = {"backends": ["numpy", "cpu"], "threads": [1], "repeats": 1, "warmup": 2, "rounds": 7, "dtype": ["float64"],
             "tolerance": {}}  # fmt: skip
 TOLERANCE = {"float64": {"rtol": 1e-6, "atol": 1e-8}, "float32": {"rtol": 1e-4, "atol": 1e-5}}
@@ -38,8 +38,10 @@ class Workload:
     check_rows: int | None = None
     unit: str = "atom"
 
-    def tolerance_of(self, dtype: str) -> dict:
-        return {**TOLERANCE[dtype], **self.tolerance}
+    def tolerance_of(self, dtype: str, backend: str = "") -> dict:
+        """rtol and atol: those of the dtype, then the workload's, then what it says of this dtype, then of this backend."""
+        common = {k: v for k, v in self.tolerance.items() if not isinstance(v, dict)}
+        return {**TOLERANCE[dtype], **common, **self.tolerance.get(dtype, {}), **self.tolerance.get(backend, {})}
 
 
 @dataclass
@@ -113,7 +115,7 @@ def parse(tree: dict, name: str) -> Suite:
     for r in tree.get("relations") or []:
         for key in r:
             one_of(f"key of relation {r.get('name', '?')}", key, RELATION_KEYS)
-        for end in ("slow", "fast", "memory"):
+        for end in ("slow", "fast", "memory", "seconds"):
             if end in r:
                 one_of(f"workload of relation {r.get('name', '?')}", r[end]["workload"], names)
     device = one_of(f"device of suite {name}", tree.get("device", "cpu"), ("cpu", "cuda"))

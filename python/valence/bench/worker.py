@@ -9,7 +9,9 @@ Each request is one JSON line on standard input, each answer one JSON line on st
     BACKENDS = {"backend": {"operation": prepare, ...}}   # prepare(inputs, params) -> (call, collect)
 
 `prepare` does everything that is not to be timed and raises ImportError where its library is not there; `call()` is timed
-and returns the library's own result; `collect(result)` turns it into a dict of arrays in the canonical form.
+and returns the library's own result; `collect(result)` turns it into a dict of arrays in the canonical form. In the place of
+`prepare` may stand the text of a program: the call then starts an interpreter on it, with the file of inputs as its
+argument, and reads the arrays as JSON from its last line.
 `params` holds the workload's parameters and `threads`.
 """
 
@@ -20,6 +22,7 @@ import importlib.util
 import json
 import os
 import resource
+import subprocess
 import sys
 import time
 import traceback
@@ -72,6 +75,22 @@ def reset_peak():
         pass
 
 
+def program(text, inputs):
+    """`call` and `collect` of a program in an interpreter of its own."""
+    command = [sys.executable, "-P", "-c", text, inputs]
+
+    def call():
+        ended = subprocess.run(command, capture_output=True, text=True)
+        if ended.returncode:
+            last = (ended.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
+            if "ModuleNotFoundError" in last:
+                raise ImportError(last)
+            raise RuntimeError(f"the program must end with 0, got {ended.returncode}: {last}")
+        return ended.stdout
+
+    return call, lambda out: {k: np.array(v) for k, v in json.loads(out.strip().splitlines()[-1]).items()}
+
+
 class Worker:
     def __init__(self, adapters):
         self.backends = {}
@@ -90,7 +109,8 @@ class Worker:
         with np.load(m["inputs"]) as f:
             inputs = {k: f[k] for k in f.files}
         try:
-            made = operations[m["op"]](inputs, m["params"])
+            prepare = operations[m["op"]]
+            made = program(prepare, m["inputs"]) if isinstance(prepare, str) else prepare(inputs, m["params"])
         except ImportError as e:
             return {"missing": f"{type(e).__name__}: {e}"}
         self.calls[m["key"]] = made

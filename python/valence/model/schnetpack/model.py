@@ -189,5 +189,5 @@ class SchnetpackModel:
         if "descriptors" in wanted:
             # Scalars, then the vectors channel by channel (mul_ir).
             n = len(s)
-            found["descriptors"] = np.concatenate([s, v.transpose(0, 2, 1).reshape(n, -1)], axis=1)
+            found["descriptors"] = np.concatenate([s, v.transpose(0, 2, 1).reshape(n, 3 * v.shape[2])], axis=1)
         return found

@@ -141,7 +141,10 @@ impl<T: Simd> Product<'_, T> {
             }
             for (group, weights) in weights.iter().enumerate() {
                 let at = self.x.layout.place(group);
-                let x: [&[T; GROUP]; R] = std::array::from_fn(|r| self.x.group(first + r, at));
+                let mut x = [self.x.group(first, at); R];
+                for (r, x) in x.iter_mut().enumerate().skip(1) {
+                    *x = self.x.group(first + r, at);
+                }
                 for k in 0..GROUP {
                     let (a, b) = (L::load(&weights[k][column..]), L::load(&weights[k][column + L::N..]));
                     for r in 0..R {

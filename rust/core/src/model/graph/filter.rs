@@ -140,6 +140,10 @@ impl<T: Simd> Network<T> {
     }
 }
 
+/// Where a cubic Hermite polynomial's error is largest: that of the value, and (3 - sqrt 3) / 6, that of the slope.
+const VALUE_WORST: f64 = 0.5;
+const SLOPE_WORST: f64 = 0.211_324_865_405_187_1;
+
 /// Nodes at d_n = n step from 0 to the cutoff, each a row [values, slopes times step].
 #[derive(Clone, Debug)]
 pub struct Table<T> {
@@ -147,7 +151,8 @@ pub struct Table<T> {
     pub per_length: f64,
     pub width: usize,
     pub rows: Vec<T>,
-    /// Largest error of the value and of the slope halfway between nodes, over the largest value and slope of any channel.
+    /// Largest error of the value (halfway between nodes) and of the slope (where a cubic's is largest), over the largest
+    /// value and slope of any channel.
     pub error: [f64; 2],
 }
 
@@ -158,7 +163,9 @@ impl<T: Simd> Table<T> {
             return Err(Error::value("filter_table", "from 8 to 65536 intervals", intervals));
         }
         let step = radials.cutoff() / intervals as f64;
-        let points: Vec<f64> = (0..=2 * intervals).map(|n| n as f64 * 0.5 * step).collect();
+        let node = |n: usize| n as f64 * step;
+        let points: Vec<f64> =
+            (0..3 * intervals + 1).map(|n| node(n / 3) + [0.0, SLOPE_WORST, VALUE_WORST][n % 3] * step).collect();
         let basis = Basis::new(radials, &points)?;
         let (width, mut exact, mut scratch) = (network.width(), Vec::new(), Scratch::default());
         network.rows(&basis, 0, points.len(), true, &mut scratch, &mut exact);
@@ -167,20 +174,20 @@ impl<T: Simd> Table<T> {
         let is_slope = |at: usize| at / block % 2 == 1;
         let rows: Vec<T> = exact
             .chunks_exact(2 * width)
-            .step_by(2)
+            .step_by(3)
             .flat_map(|row| row.iter().enumerate().map(|(at, x)| T::of(if is_slope(at) { x * step } else { *x })))
             .collect();
         let mut table = Table { intervals, per_length: 1.0 / step, width, rows, error: [0.0; 2] };
         let (mut error, mut largest) = ([0.0f64; 2], [f64::MIN_POSITIVE; 2]);
         for n in 0..intervals {
-            let middle = &exact[(2 * n + 1) * 2 * width..(2 * n + 2) * 2 * width];
             let (a, b) = (table.row(n), table.row(n + 1));
-            let [h, dh] = hermite(0.5);
-            for at in (0..2 * width).filter(|at| !is_slope(*at)) {
-                let nodes = [a[at], a[at + block], b[at], b[at + block]].map(|x| x.to_f64());
-                let sum = |w: [f64; 4]| nodes.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();
-                for (k, found) in [sum(h), sum(dh) / step].into_iter().enumerate() {
-                    let exact = middle[at + k * block];
+            for (k, t) in [VALUE_WORST, SLOPE_WORST].into_iter().enumerate() {
+                let here = &exact[(3 * n + 2 - k) * 2 * width..][..2 * width];
+                let weights = hermite(t)[k];
+                for at in (0..2 * width).filter(|at| !is_slope(*at)) {
+                    let nodes = [a[at], a[at + block], b[at], b[at + block]].map(|x| x.to_f64());
+                    let found = nodes.iter().zip(weights).map(|(x, w)| x * w).sum::<f64>() / [1.0, step][k];
+                    let exact = here[at + k * block];
                     error[k] = error[k].max((found - exact).abs());
                     largest[k] = largest[k].max(exact.abs());
                 }

@@ -52,12 +52,17 @@ impl<'a, L: Lanes, const N: usize> Filters<L> for Nodes<'a, L::T, N> {
         let at = edge.node as usize * groups * N;
         let (left, right) = self.table.rows[at..at + 2 * groups * N].split_at(groups * N);
         let [h, dh] = hermite(edge.t);
-        let per_length = L::T::of(self.table.per_length);
+        let factor = L::splat(L::T::of(self.table.per_length));
         NodeRow {
             left: &left.as_chunks().0[..groups],
             right: &right.as_chunks().0[..groups],
-            h: h.map(L::splat),
-            dh: dh.map(|x| L::splat(x * per_length)),
+            h: [L::splat(h[0]), L::splat(h[1]), L::splat(h[2]), L::splat(h[3])],
+            dh: [
+                L::splat(dh[0]) * factor,
+                L::splat(dh[1]) * factor,
+                L::splat(dh[2]) * factor,
+                L::splat(dh[3]) * factor,
+            ],
         }
     }
 }
@@ -77,8 +82,8 @@ impl<L: Lanes, const N: usize> FilterRow<L> for NodeRow<'_, L, N> {
         let (a, b) = (&self.left[group], &self.right[group]);
         let (v0, s0) = (L::load(&a[at..]), L::load(&a[N / 2 + at..]));
         let (v1, s1) = (L::load(&b[at..]), L::load(&b[N / 2 + at..]));
-        let sum = |w: [L; 4]| s1.fma(w[3], v1.fma(w[2], s0.fma(w[1], v0 * w[0])));
-        (sum(self.h), sum(self.dh))
+        let (h, dh) = (&self.h, &self.dh);
+        (s1.fma(h[3], v1.fma(h[2], s0.fma(h[1], v0 * h[0]))), s1.fma(dh[3], v1.fma(dh[2], s0.fma(dh[1], v0 * dh[0]))))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Messages of PaiNN and the way back. Per group of channels an atom's row holds [t_q t_R t_M mu_x mu_y mu_z], its gradient
 //! [q mu_x mu_y mu_z], a filter [q R M] with their slopes; u is the unit vector from i to j.
+//!
+//! No closure over lanes here: the compiler may keep it apart, without the instructions that it needs.
 
 use crate::basis::lanes::{Job, Lanes, Simd};
 use crate::model::graph::Mechanics;
@@ -59,7 +61,7 @@ impl<T: Simd> Gather<'_, T> {
     fn sums<L: Lanes<T = T>, F: Filters<L>, const VECTORS: bool>(self, filters: F) {
         for (k, edge) in self.edges.iter().enumerate() {
             let w = filters.row(edge, k, self.groups);
-            let u = edge.u.map(L::splat);
+            let u = [L::splat(edge.u[0]), L::splat(edge.u[1]), L::splat(edge.u[2])];
             let from = row_of::<STATE, T>(self.state, edge.target as usize, self.groups);
             let out = row_of_mut::<GRADIENT, T>(self.out, edge.source as usize - self.first, self.groups);
             for g in 0..self.groups {
@@ -127,7 +129,7 @@ impl<T: Simd> Return<'_, T> {
         let groups = self.groups;
         for (k, (edge, vector)) in self.edges.iter().zip(self.vectors).enumerate() {
             let w = filters.row(edge, k, groups);
-            let u = edge.u.map(L::splat);
+            let u = [L::splat(edge.u[0]), L::splat(edge.u[1]), L::splat(edge.u[2])];
             let (i, j) = (edge.source as usize, edge.target as usize);
             let (own, other) = (row_of::<STATE, T>(self.state, i, groups), row_of::<STATE, T>(self.state, j, groups));
             let (grad, back) =
@@ -151,9 +153,13 @@ impl<T: Simd> Return<'_, T> {
                     }
                     let (value, slope) = w.both(g, GROUP + c);
                     let (ti, tj) = (at::<L>(own, 1, c), -at::<L>(other, 1, c));
-                    let m: [L; 3] = std::array::from_fn(|a| at(back, 1 + a, c));
+                    let m = [at::<L>(back, 1, c), at(back, 2, c), at(back, 3, c)];
                     // -p.
-                    let p: [L; 3] = std::array::from_fn(|a| at::<L>(grad, 1 + a, c).fma(tj, m[a] * ti));
+                    let p = [
+                        at::<L>(grad, 1, c).fma(tj, m[0] * ti),
+                        at::<L>(grad, 2, c).fma(tj, m[1] * ti),
+                        at::<L>(grad, 3, c).fma(tj, m[2] * ti),
+                    ];
                     let projected = p[2].fma(u[2], p[1].fma(u[1], p[0] * u[0]));
                     along = (-projected).fma(slope, along);
                     for a in 0..3 {
@@ -175,7 +181,8 @@ impl<T: Simd> Return<'_, T> {
                     c += L::N;
                 }
             }
-            let (along, turn, u) = (sum(along), turn.map(sum), edge.u.map(|x| x.to_f64()));
+            let (along, turn) = (sum(along), [sum(turn[0]), sum(turn[1]), sum(turn[2])]);
+            let u = edge.u.map(|x| x.to_f64());
             let radial = turn[0] * u[0] + turn[1] * u[1] + turn[2] * u[2];
             let inverse = edge.inverse.to_f64();
             let gradient = std::array::from_fn(|a| along * u[a] + (turn[a] - u[a] * radial) * inverse);

@@ -82,7 +82,9 @@ fn dot<L: Lanes>(
     (y, other, stride): (&[L::T], usize, usize),
     c: usize,
 ) -> L {
-    (0..3).fold(L::zero(), |sum, a| at::<L>(x, first + step * a, c).fma(at(y, other + stride * a, c), sum))
+    let sum = at::<L>(x, first, c) * at(y, other, c);
+    let sum = at::<L>(x, first + step, c).fma(at(y, other + stride, c), sum);
+    at::<L>(x, first + 2 * step, c).fma(at(y, other + 2 * stride, c), sum)
 }
 
 /// n of the tape, and [q n].

@@ -75,14 +75,15 @@ def main() -> None:
         if step % 100 == 0:
             with torch.no_grad():
                 curve.append((step, float(value) ** 0.5, float(loss(1)) ** 0.5))
-            print("step %5d  training %.4f  held out %.4f" % curve[-1])
+            print(f"step {step:5d}  training {curve[-1][1]:.4f}  held out {curve[-1][2]:.4f}")
         optimizer.step()
         schedule.step()
     OUT.mkdir(exist_ok=True)
     network.save(OUT / "coordination.npz")
     with open(OUT / "coordination.csv", "w", newline="") as file:
         csv.writer(file).writerows([("step", "rmse_training", "rmse_held_out"), *curve])
-    worst = float((network.run(data[1][1], test)[:, 0] - data[1][2]).abs().max())
+    with torch.no_grad():
+        worst = float((network.run(data[1][1], test)[:, 0] - data[1][2]).abs().max())
     text = f"""# Example weights of the small engine
 
 `coordination.npz`: one number of each atom, its coordination number (Grimme et al., J. Chem. Phys. 132, 154104, 2010, eq. 15, with

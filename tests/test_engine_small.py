@@ -64,7 +64,11 @@ def write_safetensors(path: Path, arrays: dict[str, np.ndarray]) -> Path:
     header, data = {}, b""
     for name, array in arrays.items():
         kind = {"float64": "F64", "float32": "F32", "int64": "I64"}[str(array.dtype)]
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [len(data), len(data) + array.nbytes]}
+        header[name] = {
+            "dtype": kind,
+            "shape": list(array.shape),
+            "data_offsets": [len(data), len(data) + array.nbytes],
+        }
         data += np.ascontiguousarray(array).tobytes()
     text = __import__("json").dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
@@ -134,7 +138,7 @@ def test_a_bad_molecule_of_a_batch_is_named_or_returned():
     assert vl.MolecularBatch().run(engine, cutoff=1.2, k=8) == []
     with pytest.raises(ValueError, match=r'^`readout` must be None, "sum" or "mean", got \'max\''):
         batch.run(engine, cutoff=1.2, k=8, readout="max")
-    with pytest.raises(ValueError, match="^`feats_list` must have 1 entries as `mols` has, got 2"):
+    with pytest.raises(ValueError, match=r"^`feats_list` must have 1 entries as `mols` has, got 2"):
         engine.run_batch([good], [c["feats"]] * 2, cutoff=1.2, k=8)
 
 
@@ -173,7 +177,7 @@ def test_no_atoms_and_atoms_without_neighbors():
 def test_bad_weights_are_refused_by_what_is_wrong(tmp_path, change, error, message):
     weights = change(np.load(DATA / "test_weights.npy"))
     np.save(tmp_path / "bad.npy", weights, allow_pickle=True)
-    with pytest.raises(error, match=f"^{message}"):
+    with pytest.raises(error, match=rf"^{message}"):
         vl.ValenceEngine(tmp_path / "bad.npy")
 
 
@@ -186,13 +190,13 @@ def test_pickles_are_never_executed(tmp_path):
     mark = Path("/tmp/valence-was-executed")
     mark.unlink(missing_ok=True)
     np.save(tmp_path / "bomb.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="^`weights` must hold numbers, got pickled objects"):
+    with pytest.raises(ValueError, match=r"^`weights` must hold numbers, got pickled objects"):
         vl.ValenceEngine(tmp_path / "bomb.npy")
     (tmp_path / "plain.npy").write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(ValueError, match="^`weights` must be in NumPy's array format"):
+    with pytest.raises(ValueError, match=r"^`weights` must be in NumPy's array format"):
         vl.ValenceEngine(tmp_path / "plain.npy")
     np.savez(tmp_path / "bomb.npz", a=np.array([Bomb()], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="^`weights` must hold numbers, got pickled objects"):
+    with pytest.raises(ValueError, match=r"^`weights` must hold numbers, got pickled objects"):
         vl.ValenceEngine(tmp_path / "bomb.npz")
     assert not mark.exists()
 
@@ -212,13 +216,13 @@ def test_truncated_and_trailing_bytes_are_errors(tmp_path):
     archive = tmp_path / "cut.npz"
     for n in range(0, len(buffer.getvalue()) - 1, 97):
         archive.write_bytes(buffer.getvalue()[:n])
-        with pytest.raises(ValueError, match="^`weights` must be a readable .npz file"):
+        with pytest.raises(ValueError, match=r"^`weights` must be a readable .npz file"):
             vl.ValenceEngine(archive)
     with zipfile.ZipFile(archive, "w") as z:
         z.writestr("layers.0.U.npy", b"no array")
-    with pytest.raises(ValueError, match="^`weights` must be in NumPy's array format, got layers.0.U"):
+    with pytest.raises(ValueError, match=r"^`weights` must be in NumPy's array format, got layers.0.U"):
         vl.ValenceEngine(archive)
-    with pytest.raises(ValueError, match="^`weights` must be a .npy, .npz or .safetensors file"):
+    with pytest.raises(ValueError, match=r"^`weights` must be a .npy, .npz or .safetensors file"):
         vl.ValenceEngine(tmp_path / "weights.txt")
     with pytest.raises(OSError, match="nowhere"):
         vl.ValenceEngine(tmp_path / "nowhere.npy")
@@ -233,13 +237,16 @@ def test_truncated_and_trailing_bytes_are_errors(tmp_path):
         ({"layers.1.R": np.zeros((9, 5))}, r"`layers.1.R` must be of shape \[12, 5\], got \[9, 5\]"),
         ({"layers.2.V": np.zeros((5, 5), np.float32)}, r"`weights` must be of one dtype, got float32, float64"),
         ({"embedding": np.zeros((2, 5))}, r"`elements` must come with `embedding`"),
-        ({"embedding": np.zeros((2, 4)), "elements": np.array([1, 6])}, r"`embedding` must be of shape \[elements, 5\]"),
+        (
+            {"embedding": np.zeros((2, 4)), "elements": np.array([1, 6])},
+            r"`embedding` must be of shape \[elements, 5\]",
+        ),
         ({"embedding": np.zeros((2, 5)), "elements": np.array([1])}, r"`elements` must be 2 atomic numbers, got \[1\]"),
     ],
 )
 def test_named_weights_that_do_not_fit_are_refused(change, message):
     arrays = {**named(case("crystal_3layers")), **change}
-    with pytest.raises(ValueError, match=f"^{message}"):
+    with pytest.raises(ValueError, match=rf"^{message}"):
         vl.ValenceEngine({k: v for k, v in arrays.items() if v is not None})
 
 
@@ -252,7 +259,12 @@ def test_bad_arguments_are_named():
         (c["feats"], {"k": 0}, ValueError, "`k` must be a whole number of radial functions, at least 2, got 0"),
         (c["feats"], {"k": 2.5}, ValueError, "`k` must be a whole number"),
         (c["feats"], {"cutoff": -1.0}, ValueError, "`cutoff` must be"),
-        (c["feats"], {"max_neighbors": 0}, ValueError, "`max_neighbors` must be a positive whole number or None, got 0"),
+        (
+            c["feats"],
+            {"max_neighbors": 0},
+            ValueError,
+            "`max_neighbors` must be a positive whole number or None, got 0",
+        ),
         (c["feats"][:3], {}, ValueError, "`feats` must have 5 rows, one for each atom, got 3"),
         (c["feats"][:, :3], {}, ValueError, r"`weights` must have 2 C_in \+ k \+ 1 = 2 \* 3 \+ 8 \+ 1 = 15 rows"),
         (c["feats"][0], {}, ValueError, r"`feats` must have 2 axes, got shape \[4\]"),
@@ -260,17 +272,17 @@ def test_bad_arguments_are_named():
         (np.full((5, 4), np.inf), {}, ValueError, "`feats` must be finite, got inf"),
         (None, {}, ValueError, "`feats` must be given for weights without an embedding, got None"),
     ]:
-        with pytest.raises(error, match=f"^{message}"):
+        with pytest.raises(error, match=rf"^{message}"):
             engine.run(mol, feats, **{"cutoff": 1.2, "k": 8, **options})
-    with pytest.raises(ValueError, match="^`mol` must be one molecule, got 2"):
+    with pytest.raises(ValueError, match=r"^`mol` must be one molecule, got 2"):
         engine.run(vl.concat([mol, mol]), np.zeros((10, 4)), cutoff=1.2, k=8)
     with pytest.raises(ValueError, match=r"^`grad` must be of shape \[5, 6\], got \[5, 5\]"):
         engine.run_with_grad(mol, c["feats"], cutoff=1.2, k=8, grad=np.zeros((5, 5)))
     embedded = vl.ValenceEngine(named(c, embedding=np.zeros((2, 4), np.float32), elements=np.array([1, 6])))
     embedded.run(vl.Systems.from_arrays(METHANE, [6, 1, 1, 1, 1]), cutoff=1.2, k=8)
-    with pytest.raises(ValueError, match="^`numbers` must be of the elements 1, 6, got 8 in row 2"):
+    with pytest.raises(ValueError, match=r"^`numbers` must be of the elements 1, 6, got 8 in row 2"):
         embedded.run(vl.Systems.from_arrays(METHANE, [6, 1, 8, 1, 1]), cutoff=1.2, k=8)
-    with pytest.raises(ValueError, match="^`k` must be 8 as the weights have, got 9"):
+    with pytest.raises(ValueError, match=r"^`k` must be 8 as the weights have, got 9"):
         embedded.run(vl.Systems.from_arrays(METHANE, [6, 1, 1, 1, 1]), cutoff=1.2, k=9)
 
 
@@ -292,7 +304,9 @@ def test_the_torch_module_is_the_engine_and_trains_on_forces(tmp_path):
     expected = network(batch).detach().numpy()
     network.save(tmp_path / "w.npz")
     for engine in (network.engine(), vl.ValenceEngine(tmp_path / "w.npz")):
-        np.testing.assert_allclose(np.concatenate(engine.run_batch(mols, cutoff=3.0, k=9)), expected, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(
+            np.concatenate(engine.run_batch(mols, cutoff=3.0, k=9)), expected, rtol=1e-11, atol=1e-11
+        )
     positions = torch.tensor(np.asarray(batch.positions), requires_grad=True)
     out = network(batch, positions=positions)
     np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-11, atol=1e-11)
@@ -302,6 +316,10 @@ def test_the_torch_module_is_the_engine_and_trains_on_forces(tmp_path):
     found = network.engine().run_with_grad(mols[0], cutoff=3.0, k=9, grad=grad)
     np.testing.assert_allclose(found.positions, slope.detach().numpy()[: len(grad)], rtol=1e-10, atol=1e-10)
     (slope**2).sum().backward()
-    assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for n, p in network.named_parameters() if n != "layers.1.b")
-    with pytest.raises(ValueError, match="^`path` must end with .npz"):
+    assert all(
+        torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0
+        for n, p in network.named_parameters()
+        if n != "layers.1.b"
+    )
+    with pytest.raises(ValueError, match=r"^`path` must end with .npz"):
         network.save(tmp_path / "w.npy")

@@ -5,6 +5,7 @@ Trained weights go to a .npz file that :class:`valence.ValenceEngine` runs with 
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -58,9 +59,7 @@ class EngineNetwork(nn.Module):
         self.elements, self.cutoff, self.k = tuple(int(z) for z in elements), float(cutoff), int(k)
         self._basis = vl.RadialBasis("gaussian", k, cutoff, envelope="cosine").spec
         self.embedding = nn.Parameter(torch.randn(len(self.elements), widths[0], dtype=dtype))
-        self.layers = nn.ModuleList(
-            _Layer(a, b, k, dtype) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(_Layer(a, b, k, dtype) for a, b in itertools.pairwise(widths))
         rows = torch.full((119,), -1)
         rows[list(self.elements)] = torch.arange(len(self.elements))
         self.register_buffer("_rows", rows, persistent=False)

@@ -108,7 +108,9 @@ class ValenceEngine:
         others = sorted(set(arrays) - set(found) - {"embedding", "elements"})
         count = 1 + max((int(m.group(1)) for m in found.values()), default=-1)
         if others or not count:
-            raise ValueError(f"`weights` must hold layers.<l>.U, V, R and b, got {', '.join(others or arrays) or 'nothing'}")
+            raise ValueError(
+                f"`weights` must hold layers.<l>.U, V, R and b, got {', '.join(others or arrays) or 'nothing'}"
+            )
         layers, kinds = [], set()
         for l in range(count):
             parts = []
@@ -221,9 +223,7 @@ class ValenceEngine:
         if feats_list is not None and len(feats_list) != len(mols):
             raise ValueError(f"`feats_list` must have {len(mols)} entries as `mols` has, got {len(feats_list)}")
         batch = MolecularBatch(mols, feats_list)
-        return batch.run(
-            self, cutoff=cutoff, k=k, max_neighbors=max_neighbors, readout=readout, on_error=on_error
-        )
+        return batch.run(self, cutoff=cutoff, k=k, max_neighbors=max_neighbors, readout=readout, on_error=on_error)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 
@@ -267,7 +267,8 @@ class ValenceEngine:
         if key not in self._made:
             layers = self._split(*key)
             described = [
-                (*layer.own.shape, *(np.ascontiguousarray(a, np.float64).reshape(-1) for a in layer)) for layer in layers
+                (*layer.own.shape, *(np.ascontiguousarray(a, np.float64).reshape(-1) for a in layer))
+                for layer in layers
             ]
             engine = _native.SmallEngine(described, self.dtype == np.float32)
             self._made[key] = (engine, layers[-1].own.shape[1])
@@ -385,7 +386,11 @@ class MolecularBatch:
 def _limit(max_neighbors: Any) -> int | None:
     if max_neighbors is None:
         return None
-    if isinstance(max_neighbors, (bool, np.bool_)) or not isinstance(max_neighbors, (int, np.integer)) or max_neighbors < 1:
+    if (
+        isinstance(max_neighbors, (bool, np.bool_))
+        or not isinstance(max_neighbors, (int, np.integer))
+        or max_neighbors < 1
+    ):
         raise ValueError(f"`max_neighbors` must be a positive whole number or None, got {max_neighbors!r}")
     return int(max_neighbors)
 

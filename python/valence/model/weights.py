@@ -87,7 +87,8 @@ def check_array(name: str, array: Any, dimensions: tuple[int, ...]) -> np.ndarra
     TypeError, for another dtype; ValueError, for another number of axes, or a value that is not finite.
     """
     array = np.asarray(array)
-    if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
+    kind: np.dtype = array.dtype
+    if kind not in (np.float32, np.float64) or not kind.isnative:
         raise TypeError(f"`{name}` must be of dtype float32 or float64, got {array.dtype}")
     if array.ndim not in dimensions:
         rule = " or ".join(map(str, dimensions))

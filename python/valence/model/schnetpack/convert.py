@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -23,9 +24,7 @@ _DERIVED = ("Forces",)
 _AGREE = 1e-9
 
 
-def convert(
-    source: Any, target: str | os.PathLike[str], *, units: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def convert(source: Any, target: str | os.PathLike[str], *, units: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Writes a SchNet or PaiNN model of schnetpack 2 as a safetensors file that :func:`valence.load` reads.
 
     Parameters
@@ -65,8 +64,9 @@ def convert(
 
 def _loaded(source: Any) -> Any:
     try:
-        import schnetpack  # noqa: F401  # pyright: ignore[reportMissingImports]
         import torch
+
+        importlib.import_module("schnetpack")
     except ImportError as error:
         raise ImportError(f"`source` must be read by schnetpack, got {error} (pip install schnetpack)") from error
     model = source
@@ -194,10 +194,10 @@ def _compare(model: Any, path: str) -> None:
     import copy
 
     import torch
-    from schnetpack import properties as names  # pyright: ignore[reportMissingImports]
 
     import valence as vl
 
+    names: Any = importlib.import_module("schnetpack.properties")
     engine = vl.load(path, dtype="float64")
     rng = np.random.default_rng(11)
     spread = 0.35 * engine._parts.config.cutoff

@@ -53,7 +53,9 @@ class SchnetpackModel:
         self.dtype = dtype or self._parts.dtype
         if filter_table == "auto":
             filter_table = _INTERVALS if self.dtype == "float32" else None
-        if filter_table is not None and (isinstance(filter_table, bool) or not isinstance(filter_table, (int, np.integer))):
+        if filter_table is not None and (
+            isinstance(filter_table, bool) or not isinstance(filter_table, (int, np.integer))
+        ):
             raise ValueError(f'`filter_table` must be "auto", a number of intervals or None, got {filter_table!r}')
         self.filter_table = None if filter_table is None else int(filter_table)
         if self.filter_table is not None and not 8 <= self.filter_table <= 65536:

@@ -40,9 +40,7 @@ class Parts:
             shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
             raise ValueError(f"`{file.path}` must hold known tensors only, got {shown}")
         self.weights = {name: file.tensor(name, shape, np.float64) for name, shape in shapes.items()}
-        kinds = {
-            str(file.tensors[name].dtype) for name in shapes if not any(part in name for part in _BUFFERS)
-        }
+        kinds = {str(file.tensors[name].dtype) for name in shapes if not any(part in name for part in _BUFFERS)}
         if len(kinds) != 1:
             raise ValueError(f"`{file.path}` must hold weights of one dtype, got {', '.join(sorted(kinds))}")
         self.dtype = kinds.pop()
@@ -76,7 +74,10 @@ class Parts:
         name = "representation.embedding.weight"
         if name not in tensors or tensors[name].ndim != 2:
             raise ValueError(f"`{name}` must be a tensor [elements, {f}], got a file without it")
-        shapes: dict[str, tuple[int, ...]] = {name: (tensors[name].shape[0], f), "representation.cutoff_fn.cutoff": (1,)}
+        shapes: dict[str, tuple[int, ...]] = {
+            name: (tensors[name].shape[0], f),
+            "representation.cutoff_fn.cutoff": (1,),
+        }
         if "representation.cutoff_fn.eps" in tensors and c.envelope == "mollifier":
             shapes["representation.cutoff_fn.eps"] = (1,)
         basis = ("freqs",) if c.radial_basis == "bessel" else ("offsets", "widths")

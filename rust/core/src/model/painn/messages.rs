@@ -78,8 +78,8 @@ impl<T: Simd> Gather<'_, T> {
                             sum.store(place);
                         }
                     } else {
-                        for a in 0..3 {
-                            add(out, 1 + a, c, along, u[a]);
+                        for (a, u) in u.iter().enumerate() {
+                            add(out, 1 + a, c, along, *u);
                         }
                     }
                     c += L::N;
@@ -170,10 +170,10 @@ impl<T: Simd> Return<'_, T> {
                         add(&mut out[g], 1, c, -projected, value);
                         let (value, slope) = w.both(g, 2 * GROUP + c);
                         let (mut first, mut second) = (L::zero(), L::zero());
-                        for a in 0..3 {
+                        for (a, m) in m.iter().enumerate() {
                             first = at::<L>(grad, 1 + a, c).fma(at(other, 3 + a, c), first);
-                            second = m[a].fma(at(own, 3 + a, c), second);
-                            add(&mut out[g], 2 + a, c, m[a], value);
+                            second = m.fma(at(own, 3 + a, c), second);
+                            add(&mut out[g], 2 + a, c, *m, value);
                         }
                         let pair = first.fma(at(other, 2, c), second * at::<L>(own, 2, c));
                         along = pair.fma(slope, along);

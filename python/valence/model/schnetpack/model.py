@@ -9,6 +9,7 @@ import numpy as np
 
 from valence import _native
 from valence.model import mechanics
+from valence.model.committee import within
 from valence.model.file import ModelFile
 from valence.model.results import Results
 from valence.model.schnetpack import heads
@@ -40,6 +41,8 @@ class SchnetpackModel:
         the exact derivative of the energy either way; `filter_error` is the largest error of a table's value and slope,
         relative to the largest value and slope of its layer.
     """
+
+    takes_edges = True
 
     def __init__(
         self, file: ModelFile, dtype: str | None = None, head: Any = None, filter_table: int | str | None = "auto"
@@ -87,13 +90,15 @@ class SchnetpackModel:
         """Bytes that the engine takes for one system, beside the list of its edges."""
         return int(self._engine.memory(atoms, edges, gradient))
 
-    def compute(self, systems: Any, properties: Sequence[str] | None = None) -> Results:
+    def compute(self, systems: Any, properties: Sequence[str] | None = None, *, edges: Any = None) -> Results:
         """Properties of one or more systems.
 
         Parameters
         ----------
         systems : anything that `valence.as_systems` takes.
         properties : names of `self.properties`; None: energy and forces, or all that a file without energies has.
+        edges : the systems' own full neighbour list (`valence.find_edges`, `valence.NeighborList.update`) with this model's
+            cutoff or a larger one; None: it is made.
 
         Returns
         -------
@@ -123,7 +128,7 @@ class SchnetpackModel:
         if "stress" in wanted:
             mechanics.closed_cells(batch)
         config = self._parts.config
-        edges = vl.find_edges(batch, self.cutoff)
+        edges = vl.find_edges(batch, self.cutoff) if edges is None else within(edges, batch, self.cutoff)
         vectors = np.ascontiguousarray(edges.vector, np.float64)
         if config.length_unit != 1.0:
             vectors = vectors / config.length_unit

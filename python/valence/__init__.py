@@ -93,6 +93,7 @@ __all__ = [
     "NeighborList",
     "RadialBasis",
     "Systems",
+    "ValenceEngine",
     "as_systems",
     "clebsch_gordan",
     "concat",

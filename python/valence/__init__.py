@@ -50,8 +50,9 @@ _HOME = {
         "valence.equivariant",
     ),
     **dict.fromkeys(["Committee", "load"], "valence.model"),
+    **dict.fromkeys(["MolecularBatch", "ValenceEngine"], "valence.model.engine"),
 }
-_MODULES = ("atoms", "basis", "bench", "cuda", "edges", "equivariant", "model")
+_MODULES = ("atoms", "basis", "bench", "cuda", "edges", "equivariant", "model", "train")
 
 if TYPE_CHECKING:
     from valence.atoms import Molecule, Systems, as_systems, concat, iread, read, samples, write
@@ -80,16 +81,19 @@ if TYPE_CHECKING:
         wigner_d,
     )
     from valence.model import Committee, load
+    from valence.model.engine import MolecularBatch, ValenceEngine
 
 __all__ = [
     "AdaptiveNeighborMatrix",
     "Committee",
     "Edges",
     "Irreps",
+    "MolecularBatch",
     "Molecule",
     "NeighborList",
     "RadialBasis",
     "Systems",
+    "ValenceEngine",
     "as_systems",
     "clebsch_gordan",
     "concat",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from valence.bench import data_layers, data_mace, gpu
+from valence.bench import data_engine, data_layers, data_mace, gpu
 
 
 def liquid(rng, dtype, *, atoms, density=0.1, jitter=0.25, order="shuffled", frames=1, step=0.0):
@@ -136,6 +136,7 @@ GENERATORS = {
     **{f.__name__: f for f in (liquid, molecules, vectors, distances, extxyz, products, messages, contraction)},
     **gpu.GENERATORS,
     **data_layers.GENERATORS,
+    **data_engine.GENERATORS,
     **data_mace.GENERATORS,
 }
 

@@ -7,7 +7,7 @@ import importlib
 
 import numpy as np
 
-from valence.bench import ours_equivariant, ours_layers, ours_mace, ours_symmetric
+from valence.bench import ours_engine, ours_equivariant, ours_layers, ours_mace, ours_symmetric
 
 PACKAGES = ["valence"]
 
@@ -205,10 +205,11 @@ BACKENDS = {
         **ours_symmetric.CPU,
         **ours_equivariant.CPU,
         **ours_layers.CPU,
+        **ours_engine.CPU,
         **ours_mace.CPU,
     },
     "cpu-ir-mul": ours_layers.INSIDE,
-    "cpu-exact": ours_mace.EXACT,
+    "cpu-exact": {**ours_mace.EXACT, **ours_engine.EXACT},
     "cpu-unfused": ours_equivariant.UNFUSED,
     "cpu-rebuild": {"verlet": verlet(False)},
     "torch-norm": {"edge_length_torch": torch_length("torch")},

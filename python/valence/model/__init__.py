@@ -36,7 +36,8 @@ def load(
     dtype : "float32" or "float64" of weights and features; None: the file's. Energies are summed in float64.
     head : name or number of a head; None: the only one, or the one called "Default".
     threads : None, or the package's number of threads from here on, as `valence.set_num_threads` sets it for everything.
-    options : further ones of the file's family. MACE: `radial` and `memory`, see `MaceModel`.
+    options : further ones of the file's family. MACE: `radial` and `memory`, see `MaceModel`; SchNet and PaiNN:
+        `filter_table`, see `SchnetpackModel`.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["CONVERTERS", "convert"]
 
 #: Package whose classes a checkpoint names -> module with `convert(source, target)`.
-CONVERTERS = {"mace": "valence.model.mace.convert"}
+CONVERTERS = {"mace": "valence.model.mace.convert", "schnetpack": "valence.model.schnetpack.convert"}
 #: A file of torch before 1.6 is a few pickles (a magic number, versions, the object) and then raw weights.
 _PICKLES = 5
 
@@ -23,9 +23,9 @@ def convert(source: Any, target: str | os.PathLike[str], *, family: str | None =
 
     Parameters
     ----------
-    source : path of a mace-torch model (`*.model`), or the model itself.
+    source : path of a mace-torch model (`*.model`) or of one of schnetpack (`best_model`), or the model itself.
     target : the file to write. It appears under its name when it is whole and was read back.
-    family : "mace"; None: by the packages that the checkpoint names, or the model is of, which are read without
+    family : "mace" or "schnetpack"; None: by the packages that the checkpoint names, or the model is of, which are read without
         executing anything.
 
     Returns

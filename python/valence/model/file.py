@@ -13,9 +13,12 @@ from valence import _native
 __all__ = ["ModelFile"]
 
 #: `format` of a file -> its family.
-FORMATS = {"mace-export-1": "mace"}
+FORMATS = {"mace-export-1": "mace", "valence-schnetpack-1": "schnetpack"}
 #: Family -> module and class of its models, made of (file, dtype, head).
-MODELS = {"mace": ("valence.model.mace.model", "MaceModel")}
+MODELS = {
+    "mace": ("valence.model.mace.model", "MaceModel"),
+    "schnetpack": ("valence.model.schnetpack.model", "SchnetpackModel"),
+}
 
 
 class ModelFile:

@@ -4,9 +4,11 @@ mod atoms;
 mod basis;
 mod cuda;
 mod edges;
+mod engine;
 mod equivariant;
 mod error;
 mod ffi;
+mod graph;
 mod mace;
 mod model;
 mod op;
@@ -24,6 +26,8 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     edges::register(m)?;
     basis::register(m)?;
     equivariant::register(m)?;
+    engine::register(m)?;
+    graph::register(m)?;
     mace::register(m)?;
     model::register(m)?;
     Ok(())

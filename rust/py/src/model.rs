@@ -17,11 +17,22 @@ fn read_model<'py>(
     key: &str,
 ) -> PyResult<(Bound<'py, PyDict>, String, Bound<'py, PyDict>)> {
     let file = File::open(&path).map_err(to_py)?;
-    let (metadata, arrays) = (PyDict::new(py), PyDict::new(py));
+    let metadata = PyDict::new(py);
     for (name, text) in &file.metadata {
         metadata.set_item(name, text)?;
     }
     let config = file.yaml(key).map_err(to_py)?;
+    Ok((metadata, config, arrays(py, &file)?))
+}
+
+/// {name: array} of a safetensors file without a configuration.
+#[pyfunction]
+fn read_tensors<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyDict>> {
+    arrays(py, &File::open(&path).map_err(to_py)?)
+}
+
+fn arrays<'py>(py: Python<'py>, file: &File) -> PyResult<Bound<'py, PyDict>> {
+    let arrays = PyDict::new(py);
     for tensor in file.tensors().map_err(to_py)? {
         let array = match tensor.kind {
             "F64" => copied(py, &tensor, f64::from_le_bytes)?,
@@ -33,7 +44,7 @@ fn read_model<'py>(
         };
         arrays.set_item(&tensor.name, array)?;
     }
-    Ok((metadata, config, arrays))
+    Ok(arrays)
 }
 
 fn copied<'py, T: Element, const N: usize>(
@@ -46,5 +57,6 @@ fn copied<'py, T: Element, const N: usize>(
 }
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_function(wrap_pyfunction!(read_model, m)?)
+    m.add_function(wrap_pyfunction!(read_model, m)?)?;
+    m.add_function(wrap_pyfunction!(read_tensors, m)?)
 }

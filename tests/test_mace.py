@@ -359,3 +359,23 @@ def test_messages_made_twice_are_the_messages_kept(model):
 def test_options_out_of_their_range_are_named(option):
     with pytest.raises(ValueError, match=f"`{next(iter(option))}` must be"):
         network(MODELS[0], **option)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_many_atoms_in_any_order_are_their_cell_repeated(model):
+    """Beyond 256 atoms the engine renumbers atoms; results come back in the caller's order."""
+    case = next(c for c in (read(m, name) for m, name in cases() if m == model) if c["pbc"].all())
+    one = network(model).compute(systems_of(case), ("node_energy", "forces", "stress", "descriptors"))
+    times = int(np.ceil((300 / len(case["numbers"])) ** (1 / 3)))
+    shifts = np.stack(np.meshgrid(*[np.arange(times)] * 3, indexing="ij"), axis=-1).reshape(-1, 3) @ case["cell"]
+    order = np.random.default_rng(3).permutation(len(shifts) * len(case["numbers"]))
+    positions = (case["positions"] + shifts[:, None]).reshape(-1, 3)[order]
+    atom = order % len(case["numbers"])
+    systems = vl.Systems.from_arrays(positions, case["numbers"][atom], cell=times * case["cell"], pbc=True)
+    assert len(positions) > 256
+    many = network(model).compute(systems, ("node_energy", "forces", "stress", "descriptors"))
+    scale = max(np.abs(one.forces).max(), 1e-2)
+    np.testing.assert_allclose(many.node_energy, one.node_energy[atom], atol=1e-10)
+    np.testing.assert_allclose(many.forces, one.forces[atom], atol=1e-10 * scale)
+    np.testing.assert_allclose(many.stress, one.stress, atol=1e-12)
+    np.testing.assert_allclose(many.descriptors, one.descriptors[atom], atol=1e-9)

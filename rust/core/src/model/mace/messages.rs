@@ -18,9 +18,14 @@ pub struct Tile {
     pub edges: Range<usize>,
 }
 
-/// Runs of atoms; `n` alone says how many, so that sums do not depend on the threads.
+/// Atoms of a tile; `n` alone says how many, so that sums do not depend on the threads.
+pub fn tile_size(n: usize) -> usize {
+    n.div_ceil(4).clamp(16, 32)
+}
+
+/// Runs of atoms.
 pub fn tiles(receiver: &[i32], n: usize) -> Vec<Tile> {
-    let size = n.div_ceil(4).clamp(16, 32);
+    let size = tile_size(n);
     let ends = |atom: usize| receiver.partition_point(|&r| (r as usize) < atom);
     (0..n)
         .step_by(size)

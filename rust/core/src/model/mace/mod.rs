@@ -5,6 +5,11 @@
 //! edge has its vector and two numbers of atoms in memory. Radial functions carry their derivative along, so that the way back
 //! has no network in it. Geometry and energies are f64, features of the model's precision. Sums have one order for any number
 //! of threads.
+//!
+//! Measured on 64 atoms with 2,868 edges (128x0e + 128x1o, degree 3; energy, forces, stress; one Zen 3 core of 104 GFlop/s in
+//! f32): 25 ms in f32, 52 ms in f64, for about 0.8 GFlop (a third of them on the way back along edges, a third in dense
+//! products of atoms, a fifth in tables), so a third of the peak in both. Where time goes in f32: tables 15 % (in f64 20 %,
+//! bound by the third-level cache), edges back 14 % and forward 6 %, dense products 14 %, symmetric contraction 11 %.
 
 mod coupling;
 mod functions;
@@ -12,6 +17,7 @@ mod gate;
 mod kernels;
 mod messages;
 mod network;
+mod order;
 mod radial;
 mod readout;
 mod run;
@@ -28,6 +34,7 @@ pub use run::Output;
 
 use self::coupling::Coupling;
 use self::functions::Functions;
+use self::order::Ordered;
 use crate::basis::lanes::Simd;
 use crate::call::check_index;
 use crate::equivariant::polynomial::form::Polynomial;
@@ -198,7 +205,16 @@ impl<T: Simd> Mace<T> {
     /// Energies of all atoms and, if asked for, the gradient to the edge vectors and the features of each layer.
     pub fn compute(&self, graph: &Graph, gradient: bool, features: bool) -> Result<Output<T>> {
         graph.check(self.head.elements, self.head.heads)?;
-        Ok(run::run(self, graph, gradient, features))
+        let Some(ordered) = Ordered::new(graph, messages::tile_size(graph.elements.len())) else {
+            return Ok(run::run(self, graph, gradient, features));
+        };
+        let found = run::run(self, &ordered.graph(), gradient, features);
+        Ok(Output {
+            energy: ordered.atoms(&found.energy),
+            interaction: ordered.atoms(&found.interaction),
+            gradient: ordered.edges(&found.gradient),
+            features: found.features.iter().map(|x| ordered.atoms(x)).collect(),
+        })
     }
 
     /// Tables of radial functions made so far: (number, bytes, largest errors of value and derivative).

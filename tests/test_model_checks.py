@@ -1,0 +1,100 @@
+"""What every model refuses, by name, before it computes anything."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import valence as vl
+
+DATA = Path(__file__).parent / "data"
+FILES = [DATA / "mace/residual_16_L1/model.safetensors"] + [
+    DATA / f"engine/{name}_small.safetensors" for name in ("schnet", "painn")
+]
+FAMILIES = pytest.mark.parametrize("path", FILES, ids=["mace", "schnet", "painn"])
+
+
+def pair(distance: float) -> vl.Systems:
+    """A dimer at 1.1 Angstrom, and a second one."""
+    positions = [[0.0, 0, 0], [0, 0, 1.1], [0, 0, 0], [0, 0, distance]]
+    return vl.Systems.from_arrays(np.array(positions), [8, 8, 8, 8], counts=[2, 2])
+
+
+@FAMILIES
+@pytest.mark.parametrize("distance", [1e-18, 1e-150])
+def test_atoms_without_a_direction_between_them_are_named_by_row_and_system(path, distance):
+    message = (
+        rf"^`positions` must be apart from each other, got {distance:g} Angstrom between rows 2 and 3 of system 1$"
+    )
+    for dtype in ("float64", "float32"):
+        with pytest.raises(ValueError, match=message):
+            vl.load(path, dtype=dtype).compute(pair(distance))
+
+
+def test_atoms_in_one_place_are_named_by_row_and_system():
+    message = r"^`positions` must be apart from each other, got 0 Angstrom between rows 2 and 3 of system 1$"
+    with pytest.raises(ValueError, match=message):
+        vl.load(FILES[0]).compute(pair(0.0))
+    torch = pytest.importorskip("torch")
+    from valence.torch import Mace
+
+    with pytest.raises(ValueError, match=message), torch.no_grad():
+        Mace(FILES[0]).energy_and_forces(pair(0.0))
+
+
+@FAMILIES
+def test_a_list_that_is_not_of_all_pairs_in_both_directions_is_refused(path):
+    model, systems = vl.load(path), pair(1.2)
+    own = model.compute(systems)
+    found = model.compute(systems, edges=vl.find_edges(systems, model.cutoff + 1))
+    np.testing.assert_array_equal(found.forces, own.forces)
+    crystal = vl.Systems.from_arrays(np.zeros((1, 3)), [8], cell=3.0 * np.eye(3), pbc=True)
+    for batch, edges in [
+        (systems, vl.find_edges(systems, model.cutoff, half=True)),
+        (crystal, vl.find_edges(crystal, model.cutoff, half=True)),
+        (crystal, vl.find_edges(crystal, model.cutoff, k=2)),
+    ]:
+        with pytest.raises(ValueError, match=r"^`edges` must have each pair in both directions, got Edges\(\d+ edges"):
+            model.compute(batch, edges=edges)
+    with pytest.raises(TypeError, match=r"^`edges` must be of valence.find_edges .*, got a int"):
+        model.compute(systems, edges=3)
+
+
+@FAMILIES
+def test_properties_are_names_or_none_for_the_usual_ones(path):
+    model = vl.load(path)
+    usual = model.compute(pair(1.2), None)
+    np.testing.assert_array_equal(usual.forces, model.compute(pair(1.2), ["forces", "forces"]).forces)
+    assert usual.energy is not None and usual.node_energy is None
+    with pytest.raises(TypeError, match=r"^`properties` must be names among energy, .*, got 3$"):
+        model.compute(pair(1.2), 3)
+    with pytest.raises(ValueError, match=r"^`properties` must be among energy, .*, got 3$"):
+        model.compute(pair(1.2), [3])
+
+
+def test_a_committee_computes_the_usual_properties_of_its_members():
+    committee = vl.load([DATA / "engine/painn_dipole.safetensors"] * 2)
+    assert committee.compute(vl.samples("water")[:1]).dipole.shape == (1, 3)
+
+
+@pytest.mark.parametrize("kind", ["zip", "pickle"])
+def test_a_checkpoint_is_sent_to_the_converter(tmp_path, kind):
+    path = tmp_path / "my.model"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("my/data.pkl", pickle.dumps({"a": 1}))
+    else:
+        path.write_bytes(pickle.dumps({"a": list(range(100))}, protocol=2))
+    with pytest.raises(
+        ValueError, match=rf"^`path` must be a safetensors file, got {path}, .* `valence convert {path} "
+    ):
+        vl.load(path)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"model.safetensors", [3]])
+def test_what_is_no_path_is_named(path):
+    with pytest.raises(TypeError, match=r"^`path` must be a file or several, got "):
+        vl.load(path)

@@ -53,9 +53,12 @@ def load(
     if isinstance(path, (str, os.PathLike)):
         found = _load(path, dtype, head, options)
     else:
-        paths = list(path)
+        paths = list(path) if isinstance(path, Iterable) and not isinstance(path, bytes) else [path]
         if not paths:
             raise ValueError("`path` must be a file or several, got none")
+        for one in paths:
+            if not isinstance(one, (str, os.PathLike)):
+                raise TypeError(f"`path` must be a file or several, got {one!r}")
         models = [_load(p, dtype, head, options) for p in paths]
         found = Committee(models) if len(models) > 1 else models[0]
     if threads is not None:

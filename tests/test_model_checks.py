@@ -98,3 +98,23 @@ def test_a_checkpoint_is_sent_to_the_converter(tmp_path, kind):
 def test_what_is_no_path_is_named(path):
     with pytest.raises(TypeError, match=r"^`path` must be a file or several, got "):
         vl.load(path)
+
+
+def test_the_command_converts_models_of_every_family_and_passes_units(tmp_path, monkeypatch, capsys):
+    from valence.cli import main
+    from valence.model import converting
+
+    def converted(source, target, **options):
+        Path(target).write_bytes(b"12345")
+        calls.append(options)
+        return {"model": "painn"}  # a schnetpack file lists no elements
+
+    calls = []
+    module = type("Module", (), {"convert": staticmethod(converted)})
+    monkeypatch.setattr(converting.importlib, "import_module", lambda name: module)
+    command = ["convert", "best_model", str(tmp_path / "out.safetensors"), "--family", "schnetpack"]
+    assert main(command) == 0 and "painn, 5 bytes" in capsys.readouterr().out
+    assert main([*command, "--units", "kcal/mol", "Angstrom"]) == 0
+    assert calls == [{}, {"units": {"energy": "kcal/mol", "length": "Angstrom"}}]
+    assert main([*command[:-1], "mace", "--units", "kcal/mol", "Angstrom"]) == 1
+    assert "`units` must be None for a mace model" in capsys.readouterr().err

@@ -118,3 +118,29 @@ def test_the_command_converts_models_of_every_family_and_passes_units(tmp_path, 
     assert calls == [{}, {"units": {"energy": "kcal/mol", "length": "Angstrom"}}]
     assert main([*command[:-1], "mace", "--units", "kcal/mol", "Angstrom"]) == 1
     assert "`units` must be None for a mace model" in capsys.readouterr().err
+
+
+@FAMILIES
+def test_a_dtype_is_named_as_text(path):
+    for dtype in ("f4", np.float32, np.dtype("float32"), ["float32"]):
+        with pytest.raises(ValueError, match=r"^`dtype` must be float32, float64 or None, got "):
+            vl.load(path, dtype=dtype)
+
+
+def test_memory_is_a_number_of_bytes():
+    with pytest.raises(ValueError, match=r"^`memory` must be a number of bytes below 2\^63 or None, got 1000"):
+        vl.load(FILES[0], memory=10**30)
+
+
+def test_the_calculator_offers_what_its_model_has_and_refuses_unknown_options():
+    ase = pytest.importorskip("ase")
+    committee, painn = vl.load([FILES[0]] * 2), vl.load(DATA / "engine/painn_dipole.safetensors")
+    assert not {"descriptors", "invariant_descriptors"} & set(committee.calculator().implemented_properties)
+    assert "hessian" in committee.calculator().implemented_properties
+    water = ase.Atoms("OH2", positions=[[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    found = painn.calculator().get_property("polarizability", water)
+    np.testing.assert_array_equal(found, painn.compute(water, "polarizability").polarizability[0])
+    with pytest.raises(TypeError, match=r"^calculator takes skin, restart, label, atoms, directory, got `skinn`"):
+        committee.calculator(skinn=0.5)
+    with pytest.raises(ValueError, match=r"^`atoms` must be given, got None"):
+        committee.calculator().calculate()

@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_apart", "check_closed", "check_elements", "edges_of", "properties_of"]
+__all__ = ["check_apart", "check_closed", "check_dtype", "check_elements", "edges_of", "properties_of"]
 
 #: What is computed where the caller names nothing, of what a model has.
 _USUAL = ("energy", "forces", "dipole", "charges", "polarizability")
 #: Angstrom. Nearer pairs have no direction in floating point: squares of their components underflow.
 _APART = 1e-14
+
+
+def check_dtype(dtype: Any) -> None:
+    """Refuses what is not "float32", "float64" or None, which is the file's."""
+    if dtype is not None and not (isinstance(dtype, str) and dtype in ("float32", "float64")):
+        raise ValueError(f"`dtype` must be float32, float64 or None, got {dtype!r}")
 
 
 def properties_of(asked: Any, known: Sequence[str]) -> list[str]:

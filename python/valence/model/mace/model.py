@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from valence.model import mechanics
-from valence.model.checks import check_apart, check_closed, check_elements, edges_of, properties_of
+from valence.model.checks import check_apart, check_closed, check_dtype, check_elements, edges_of, properties_of
 from valence.model.file import ModelFile
 from valence.model.hessian import hessian
 from valence.model.mace.engine import engine
@@ -58,8 +58,7 @@ class MaceModel:
         radial: str = "spline",
         memory: int | None = None,
     ) -> None:
-        if dtype not in (None, "float32", "float64"):
-            raise ValueError(f"`dtype` must be float32, float64 or None, got {dtype!r}")
+        check_dtype(dtype)
         self.dtype, self._path = dtype or str(file.config.get("dtype")), file.path
         self._engine, self._parts = engine(file, self.dtype, radial, memory)
         self.radial, self.memory = radial, memory

@@ -9,7 +9,7 @@ import numpy as np
 
 from valence import _native
 from valence.model import mechanics
-from valence.model.checks import check_apart, check_closed, check_elements, edges_of, properties_of
+from valence.model.checks import check_apart, check_closed, check_dtype, check_elements, edges_of, properties_of
 from valence.model.file import ModelFile
 from valence.model.results import Results
 from valence.model.schnetpack import heads
@@ -47,8 +47,7 @@ class SchnetpackModel:
     def __init__(
         self, file: ModelFile, dtype: str | None = None, head: Any = None, filter_table: int | str | None = "auto"
     ) -> None:
-        if dtype not in (None, "float32", "float64"):
-            raise ValueError(f"`dtype` must be float32, float64 or None, got {dtype!r}")
+        check_dtype(dtype)
         if head is not None:
             raise ValueError(f"`head` must be None for a file of one energy, got {head!r}")
         self._parts, self._path = Parts(file), file.path

@@ -107,7 +107,7 @@ class MaceConfig:
             up = tuple(Irreps(t, group) for t in get.several("edge_irreps", str, length=layers))
         found = cls(
             model=get.one("model", str, MODELS),
-            r_max=get.number("r_max", lambda r: r > 0, "positive"),
+            r_max=get.number("r_max", lambda r: 0 < r <= 100, "positive and at most 100"),
             atomic_numbers=get.several("atomic_numbers", int),
             max_ell=get.one("max_ell", int),
             group=group,

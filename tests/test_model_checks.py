@@ -144,3 +144,40 @@ def test_the_calculator_offers_what_its_model_has_and_refuses_unknown_options():
         committee.calculator(skinn=0.5)
     with pytest.raises(ValueError, match=r"^`atoms` must be given, got None"):
         committee.calculator().calculate()
+
+
+def test_the_torch_network_of_mace_names_another_family_and_another_precision():
+    torch = pytest.importorskip("torch")
+    from valence.torch import Mace
+
+    with pytest.raises(
+        ValueError, match=r"^`path` must be a file of a MACE network, got one of the family schnetpack$"
+    ):
+        Mace(FILES[1])
+    for dtype in ("float32", torch.float16):
+        with pytest.raises(ValueError, match=r"^`dtype` must be torch.float32, torch.float64 or None, got "):
+            Mace(FILES[0], dtype=dtype)
+
+
+def test_the_trained_network_names_bad_arguments():
+    torch = pytest.importorskip("torch")
+    from valence.train import EngineNetwork
+
+    usual = {"elements": [1, 8], "widths": [4, 2], "cutoff": 3.0, "k": 8}
+    for change, message in [
+        ({"elements": []}, "^`elements` must be distinct numbers from 1 to 118, got "),
+        ({"elements": ["H"]}, "^`elements` must be distinct numbers from 1 to 118, got "),
+        ({"widths": [-1, 2]}, "^`widths` must be at least two positive whole numbers, got "),
+        ({"widths": [2.5, 2]}, "^`widths` must be at least two positive whole numbers, got "),
+        ({"k": 1}, "^`k` must be a whole number of radial functions, at least 2, got 1"),
+        ({"dtype": torch.float16}, "^`dtype` must be torch.float32 or torch.float64, got "),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            EngineNetwork(**{**usual, **change})
+    network, water = EngineNetwork(**usual), vl.Systems.from_arrays(np.eye(3), [8, 1, 1])
+    with pytest.raises(ValueError, match=r"^`feats` must be a tensor of shape \[3, 4\], got \[2, 4\]"):
+        network(water, feats=torch.ones(2, 4))
+    with pytest.raises(ValueError, match=r"^`feats` must be a tensor of shape \[3, 4\], got ndarray"):
+        network(water, feats=np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"^`positions` must be a tensor of shape \[3, 3\], got \[4, 3\]"):
+        network(water, positions=torch.zeros(4, 3))

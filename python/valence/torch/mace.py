@@ -49,6 +49,10 @@ class Mace(nn.Module):
     def __init__(self, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self._file = ModelFile(path)
+        if self._file.family != "mace":
+            raise ValueError(f"`path` must be a file of a MACE network, got one of the family {self._file.family}")
+        if dtype not in (None, torch.float32, torch.float64):
+            raise ValueError(f"`dtype` must be torch.float32, torch.float64 or None, got {dtype!r}")
         self.parts = parts = Parts(self._file)
         self.config = parts.config
         dtype = dtype or {"float32": torch.float32, "float64": torch.float64}[parts.config.dtype]

@@ -181,3 +181,9 @@ def test_the_trained_network_names_bad_arguments():
         network(water, feats=np.ones((3, 4)))
     with pytest.raises(ValueError, match=r"^`positions` must be a tensor of shape \[3, 3\], got \[4, 3\]"):
         network(water, positions=torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("threads", [0, -1, "a", True, 5000])
+def test_threads_of_load_are_named_as_the_caller_named_them(threads):
+    with pytest.raises(ValueError, match=r"^`threads` must be a number from 1 to 4096 or None, got "):
+        vl.load(FILES[0], threads=threads)

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif chosen.command == "convert":
             from valence.model import convert as write
 
-            units = dict(zip(("energy", "length"), chosen.units)) if chosen.units else None
+            units = {"energy": chosen.units[0], "length": chosen.units[1]} if chosen.units else None
             config = write(chosen.source, chosen.target, family=chosen.family, units=units)
             print(f"{chosen.target}: {config['model']}, {os.path.getsize(chosen.target):,} bytes")
         else:

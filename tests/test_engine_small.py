@@ -286,6 +286,50 @@ def test_bad_arguments_are_named():
         embedded.run(vl.Systems.from_arrays(METHANE, [6, 1, 1, 1, 1]), cutoff=1.2, k=9)
 
 
+@pytest.mark.parametrize("cutoff", ["3", None, True, [1.2] * 5, {("C", "H"): 1.2}, np.nan, np.inf])
+def test_a_cutoff_is_one_number(cutoff):
+    engine, water = vl.ValenceEngine.example(), vl.samples("water")[0]
+    for run in (engine.run, lambda mol, **o: engine.run_batch([mol], **o)):
+        with pytest.raises(ValueError, match=r"^`cutoff` must be a positive finite length in Angstrom, got "):
+            run(water, cutoff=cutoff, k=16)
+
+
+def test_a_single_molecule_is_no_batch_and_a_table_is_one():
+    engine, options = vl.ValenceEngine.example(), {"cutoff": 3.0, "k": 16}
+    methane = vl.Molecule(atomic_numbers=[6, 1, 1, 1, 1], positions=METHANE)
+    for call in (vl.MolecularBatch, lambda mol: engine.run_batch(mol, **options)):
+        with pytest.raises(TypeError, match=r"^`mols` must be a list of molecules, got one Molecule"):
+            call(methane)
+        with pytest.raises(TypeError, match=r"^`mols` must be a list of molecules, got one int"):
+            call(3)
+    with pytest.raises(TypeError, match=r"^`engine` must be a ValenceEngine, got a NoneType"):
+        vl.MolecularBatch([methane]).run(None, **options)
+    pytest.importorskip("polars")
+    two = vl.as_systems([methane, methane])
+    for a, b in zip(engine.run_batch(two.atoms, **options), engine.run_batch(two, **options), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_readout_has_the_columns_of_the_weights_also_of_no_molecule():
+    engine, options = vl.ValenceEngine.example(), {"cutoff": 3.0, "k": 16, "readout": "sum"}
+    uranium = vl.Systems.from_arrays(np.zeros((1, 3)), [92])
+    assert engine.run_batch([], **options).shape == (0, 1)
+    found = engine.run_batch([uranium], on_error="return", **options)
+    assert found.shape == (1, 1) and np.isnan(found).all()
+
+
+@pytest.mark.parametrize("elements", [[1, 1], [-1, 6], [1, 200]])
+def test_elements_of_an_embedding_are_distinct_and_of_the_table(elements):
+    arrays = named(case("methane"), embedding=np.zeros((2, 4), np.float32), elements=np.array(elements))
+    with pytest.raises(ValueError, match=r"^`elements` must be distinct numbers from 1 to 118, got \["):
+        vl.ValenceEngine(arrays)
+
+
+def test_a_file_of_another_model_is_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"^`weights` must hold layers.<l>.U, V, R and b, got .{,400} and 53 more$"):
+        vl.ValenceEngine(DATA.parent / "mace/residual_16_L1/model.safetensors")
+
+
 def test_the_example_weights_count_bonds():
     engine = vl.ValenceEngine.example()
     methane = vl.Molecule(atomic_numbers=[6, 1, 1, 1, 1], positions=METHANE)

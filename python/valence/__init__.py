@@ -50,7 +50,8 @@ _HOME = {
         "valence.equivariant",
     ),
     **dict.fromkeys(["Committee", "load"], "valence.model"),
-    **dict.fromkeys(["MolecularBatch", "ValenceEngine"], "valence.model.engine"),
+    "MolecularBatch": "valence.model.molecules",
+    "ValenceEngine": "valence.model.engine",
 }
 _MODULES = ("atoms", "basis", "bench", "cuda", "edges", "equivariant", "model", "train")
 
@@ -81,7 +82,8 @@ if TYPE_CHECKING:
         wigner_d,
     )
     from valence.model import Committee, load
-    from valence.model.engine import MolecularBatch, ValenceEngine
+    from valence.model.engine import ValenceEngine
+    from valence.model.molecules import MolecularBatch
 
 __all__ = [
     "AdaptiveNeighborMatrix",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,14 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     info.add_argument("file")
     convert = commands.add_parser(
         "convert",
-        help="a mace-torch model as a file that needs no torch",
-        description="Writes a checkpoint of mace-torch (*.model) as a safetensors file for `valence compute` and vl.load. "
-        "Needs torch and mace-torch. The checkpoint is a pickle: loading it runs code that it names, so convert only what "
+        help="a mace-torch or schnetpack model as a file that needs no torch",
+        description="Writes a checkpoint of mace-torch (*.model) or schnetpack (best_model) as a safetensors file for "
+        "`valence compute` and vl.load. Needs torch and the program that wrote it. The checkpoint is a pickle: loading it runs code that it names, so convert only what "
         "you trust. The file that is written holds tensors and text, and loading it never runs code.",
     )
     convert.add_argument("source", help="the checkpoint, as torch.save(model) wrote it")
     convert.add_argument("target", help="the safetensors file to write")
     convert.add_argument("--family", help="kind of the model (default: by the classes that the checkpoint names)")
+    convert.add_argument(
+        "--units", nargs=2, metavar=("ENERGY", "LENGTH"), help="of a schnetpack model (default: eV Angstrom)"
+    )
     compute = commands.add_parser(
         "compute",
         help="energies, forces and more of every frame of a file",
@@ -72,8 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif chosen.command == "convert":
             from valence.model import convert as write
 
-            config = write(chosen.source, chosen.target, family=chosen.family)
-            print(f"{chosen.target}: {config['model']}, elements {len(config['atomic_numbers'])}, {config['dtype']}")
+            units = {"energy": chosen.units[0], "length": chosen.units[1]} if chosen.units else None
+            config = write(chosen.source, chosen.target, family=chosen.family, units=units)
+            print(f"{chosen.target}: {config['model']}, {os.path.getsize(chosen.target):,} bytes")
         else:
             print(describe(chosen.file))
     except BrokenPipeError:

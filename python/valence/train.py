@@ -20,6 +20,7 @@ except ImportError as error:
 
 import valence as vl
 import valence.torch as ops
+from valence.model.checks import check_elements
 
 __all__ = ["EngineNetwork"]
 
@@ -52,10 +53,15 @@ class EngineNetwork(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        if len(widths) < 2:
-            raise ValueError(f"`widths` must have at least two entries, got {list(widths)}")
-        if len(set(elements)) != len(elements) or not all(1 <= z <= 118 for z in elements):
+        if len(widths) < 2 or not all(isinstance(c, (int, np.integer)) and c > 0 for c in widths):
+            raise ValueError(f"`widths` must be at least two positive whole numbers, got {list(widths)}")
+        known = all(isinstance(z, (int, np.integer)) and 1 <= z <= 118 for z in elements)
+        if not known or not len(elements) or len(set(elements)) != len(elements):
             raise ValueError(f"`elements` must be distinct numbers from 1 to 118, got {list(elements)}")
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 2:
+            raise ValueError(f"`k` must be a whole number of radial functions, at least 2, got {k!r}")
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"`dtype` must be torch.float32 or torch.float64, got {dtype!r}")
         self.elements, self.cutoff, self.k = tuple(int(z) for z in elements), float(cutoff), int(k)
         self._basis = vl.RadialBasis("gaussian", k, cutoff, envelope="cosine").spec
         self.embedding = nn.Parameter(torch.randn(len(self.elements), widths[0], dtype=dtype))
@@ -84,15 +90,14 @@ class EngineNetwork(nn.Module):
         self, edges: Any, batch: vl.Systems, *, feats: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
         """:meth:`forward` with edges that are known."""
-        dtype = self.embedding.dtype
+        dtype, n = self.embedding.dtype, len(batch.numbers)
+        for name, tensor, width in (("feats", feats, self.embedding.shape[1]), ("positions", positions, 3)):
+            if tensor is not None and (not isinstance(tensor, Tensor) or tensor.shape != (n, width)):
+                got = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+                raise ValueError(f"`{name}` must be a tensor of shape {[n, width]}, got {got}")
         if feats is None:
-            rows = self._rows[torch.from_numpy(np.asarray(batch.numbers).astype(np.int64))]  # type: ignore[index]
-            bad = torch.nonzero(rows < 0)
-            if len(bad):
-                known = ", ".join(map(str, self.elements))
-                row = int(bad[0])
-                raise ValueError(f"`numbers` must be of the elements {known}, got {batch.numbers[row]} in row {row}")
-            feats = self.embedding[rows]
+            check_elements(batch.numbers, self.elements)
+            feats = self.embedding[self._rows[torch.from_numpy(batch.numbers.astype(np.int64))]]  # type: ignore[index]
         source, target = (torch.from_numpy(np.asarray(i).astype(np.int64)) for i in (edges.source, edges.target))
         if positions is None:
             vectors = torch.from_numpy(np.ascontiguousarray(edges.vector)).to(dtype)

@@ -50,14 +50,17 @@ def load(
     """
     if device != "cpu":
         raise ValueError(f"`device` must be cpu, as models run on no other device yet, got {device!r}")
-    if isinstance(path, (str, os.PathLike)):
-        found = _load(path, dtype, head, options)
-    else:
-        paths = list(path)
-        if not paths:
-            raise ValueError("`path` must be a file or several, got none")
-        models = [_load(p, dtype, head, options) for p in paths]
-        found = Committee(models) if len(models) > 1 else models[0]
+    several = isinstance(path, Iterable) and not isinstance(path, (str, bytes, os.PathLike))
+    paths: list[Any] = list(path) if several else [path]
+    if not paths:
+        raise ValueError("`path` must be a file or several, got none")
+    for one in paths:
+        if not isinstance(one, (str, os.PathLike)):
+            raise TypeError(f"`path` must be a file or several, got {one!r}")
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 4096):
+        raise ValueError(f"`threads` must be a number from 1 to 4096 or None, got {threads!r}")
+    models = [_load(p, dtype, head, options) for p in paths]
+    found = Committee(models) if len(models) > 1 else models[0]
     if threads is not None:
         from valence import set_num_threads
 

@@ -19,8 +19,12 @@ __all__ = ["ModelCalculator"]
 #: Made at every step where the model has them, as one pass gives them all.
 _ALWAYS = ("energy", "node_energy", "forces", "dipole", "charges")
 #: Made when asked for by name, as in `calculator.get_property("hessian", atoms)`.
-_ON_REQUEST = ("descriptors", "invariant_descriptors", "hessian")
+_ON_REQUEST = ("descriptors", "invariant_descriptors", "hessian", "polarizability")
+#: Of these the members of a committee have their own, and no mean.
+_OF_MEMBERS = ("descriptors", "invariant_descriptors")
 _STD = ("energy_std", "node_energy_std", "forces_std", "stress_std")
+#: What ASE's calculators take of a caller; they keep any other name too and do nothing with it.
+_OPTIONS = ("restart", "label", "atoms", "directory")
 
 
 class ModelCalculator(Calculator):
@@ -34,8 +38,8 @@ class ModelCalculator(Calculator):
 
     Results: `energy`, `free_energy` (the same), `energies` and `node_energy` (per atom, add up to the energy), `forces`,
     `stress` (Voigt), where the model has them `dipole` and `charges`; of a committee also `energy_std`, `node_energy_std`,
-    `forces_std`, `stress_std`; `descriptors`, `invariant_descriptors` and `hessian` if asked for by name. All of one call come from one pass, and it
-    runs when atoms changed alone.
+    `forces_std`, `stress_std`; `hessian`, `polarizability` and, of a single model, `descriptors` and `invariant_descriptors` if
+    asked for by name. All of one call come from one pass, and it runs when atoms changed alone.
 
     `n_computed` counts the passes, `neighbors.n_builds` those that made a new list.
 
@@ -53,12 +57,16 @@ class ModelCalculator(Calculator):
     def __init__(self, model: Any, *, skin: float = 0.0, **kwargs: Any) -> None:
         import valence as vl
 
+        for option in kwargs:
+            if option not in _OPTIONS:
+                raise TypeError(f"calculator takes skin, {', '.join(_OPTIONS)}, got `{option}`")
         super().__init__(**kwargs)
         self.model = model
         self.n_computed = 0
         self.neighbors = vl.NeighborList(model.cutoff, skin=skin)
-        more = [p for p in (*_ALWAYS, *_ON_REQUEST) if p in model.properties]
-        stds = [p for p in _STD if len(getattr(model, "models", ())) and p.removesuffix("_std") in model.properties]
+        members = len(getattr(model, "models", ()))
+        more = [p for p in (*_ALWAYS, *_ON_REQUEST) if p in model.properties and not (members and p in _OF_MEMBERS)]
+        stds = [p for p in _STD if members and p.removesuffix("_std") in model.properties]
         given = [
             p for p in type(self).implemented_properties if p in model.properties or p in ("free_energy", "energies")
         ]
@@ -77,11 +85,12 @@ class ModelCalculator(Calculator):
 
         kept = {} if system_changes else dict(self.results)
         super().calculate(atoms, properties, system_changes)
-        assert self.atoms is not None
+        if self.atoms is None:
+            raise ValueError("`atoms` must be given, got None")
         wanted = [p for p in _ALWAYS if p in self.model.properties]
         if "stress" in self.model.properties and np.all(self.atoms.pbc):
             wanted.append("stress")
-        asked = [p for p in _ON_REQUEST if p in properties]
+        asked = [p for p in _ON_REQUEST if p in properties and p in self.implemented_properties]
         if asked and all(p in kept or p == "stress" for p in wanted):
             wanted = []  # atoms are where they were
         batch = vl.as_systems(self.atoms)

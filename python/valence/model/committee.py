@@ -8,19 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from valence.model.checks import check_elements, edges_of, properties_of
 from valence.model.results import CommitteeResults, Results
 
-__all__ = ["Committee", "computed", "within"]
-
-
-def within(edges: Any, batch: Any, cutoff: float) -> Any:
-    """The edges nearer than the cutoff, of a list of this batch that reaches as far or farther."""
-    if not np.array_equal(edges.offsets, batch.offsets):
-        raise ValueError(
-            f"`edges` must be of these {len(batch)} systems with {len(batch.numbers)} atoms, got {edges!r}"
-        )
-    keep = np.asarray(edges.distance) < cutoff
-    return edges if keep.all() else edges.select(keep)
+__all__ = ["Committee", "computed"]
 
 
 def computed(model: Any, batch: Any, properties: Sequence[str], edges: Any) -> Results:
@@ -70,15 +61,13 @@ class Committee:
     def __repr__(self) -> str:
         return f"Committee([{', '.join(map(repr, self.models))}])"
 
-    def compute(
-        self, systems: Any, properties: Sequence[str] = ("energy", "forces"), *, edges: Any = None
-    ) -> CommitteeResults:
+    def compute(self, systems: Any, properties: Sequence[str] | None = None, *, edges: Any = None) -> CommitteeResults:
         """Properties of one or more systems: means, standard deviations, and each member's own.
 
         Parameters
         ----------
         systems : anything that `valence.as_systems` takes.
-        properties : names of `self.properties`.
+        properties : names of `self.properties`, or one; None: energy and forces, or what the members have instead.
         edges : their neighbour list as far as `self.cutoff` or farther; None: it is made.
 
         Raises
@@ -87,17 +76,10 @@ class Committee:
         """
         import valence as vl
 
-        wanted = [properties] if isinstance(properties, str) else list(dict.fromkeys(properties))
-        unknown = [p for p in wanted if p not in self.properties]
-        if unknown:
-            raise ValueError(f"`properties` must be among {', '.join(self.properties)}, got {', '.join(unknown)}")
+        wanted = properties_of(properties, self.properties)
         batch = vl.as_systems(systems)
-        bad = np.flatnonzero(~np.isin(batch.numbers, self.elements))
-        if len(bad):
-            known = ", ".join(map(str, self.elements))
-            raise ValueError(f"`numbers` must be of the elements {known}, got {batch.numbers[bad[0]]} in row {bad[0]}")
-        if edges is None:
-            edges = vl.find_edges(batch, self.cutoff)
+        check_elements(batch.numbers, self.elements)
+        edges = edges_of(batch, self.cutoff, edges)
         members = tuple(computed(m, batch, wanted, edges) for m in self.models)
         found: dict[str, Any] = {"batch": batch, "members": members}
         for name in [f.name for f in fields(CommitteeResults) if f.name.endswith("_std")]:

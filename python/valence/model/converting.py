@@ -7,7 +7,7 @@ import io
 import os
 import pickletools
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 __all__ = ["CONVERTERS", "convert"]
@@ -18,7 +18,13 @@ CONVERTERS = {"mace": "valence.model.mace.convert", "schnetpack": "valence.model
 _PICKLES = 5
 
 
-def convert(source: Any, target: str | os.PathLike[str], *, family: str | None = None) -> dict[str, Any]:
+def convert(
+    source: Any,
+    target: str | os.PathLike[str],
+    *,
+    family: str | None = None,
+    units: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Writes a checkpoint of another program as a safetensors file that :func:`valence.load` reads.
 
     Parameters
@@ -27,6 +33,7 @@ def convert(source: Any, target: str | os.PathLike[str], *, family: str | None =
     target : the file to write. It appears under its name when it is whole and was read back.
     family : "mace" or "schnetpack"; None: by the packages that the checkpoint names, or the model is of, which are read without
         executing anything.
+    units : {"energy": ..., "length": ...} of a schnetpack model, which its checkpoint does not say; None: eV and Angstrom.
 
     Returns
     -------
@@ -52,7 +59,11 @@ def convert(source: Any, target: str | os.PathLike[str], *, family: str | None =
         family = known[0]
     if family not in CONVERTERS:
         raise ValueError(f"`family` must be one of {', '.join(CONVERTERS)} or None, got {family!r}")
-    return importlib.import_module(CONVERTERS[family]).convert(source, target)
+    if units is None:
+        return importlib.import_module(CONVERTERS[family]).convert(source, target)
+    if family != "schnetpack":
+        raise ValueError(f"`units` must be None for a {family} model, which is in eV and Angstrom, got {dict(units)!r}")
+    return importlib.import_module(CONVERTERS[family]).convert(source, target, units=units)
 
 
 def _packages(source: Any) -> Iterator[str]:

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from valence import _native
+from valence.model.checks import check_elements
 from valence.model.weights import check_array, read_arrays
 
-__all__ = ["EngineGradients", "MolecularBatch", "ValenceEngine"]
+__all__ = ["EngineGradients", "ValenceEngine"]
 
 _PARTS = ("U", "V", "R", "b")
 
@@ -95,6 +96,13 @@ class ValenceEngine:
         """
         return cls(Path(__file__).parent / "data" / "coordination.npz")
 
+    @property
+    def width(self) -> int:
+        """C_out, the columns of a result."""
+        last = self._layers[-1].own if self._layers else self._stack
+        assert last is not None
+        return last.shape[-1]
+
     def __reduce__(self) -> tuple[Any, tuple[Any]]:
         return ValenceEngine, (self._arrays if self._stack is None else self._stack,)
 
@@ -108,9 +116,9 @@ class ValenceEngine:
         others = sorted(set(arrays) - set(found) - {"embedding", "elements"})
         count = 1 + max((int(m.group(1)) for m in found.values()), default=-1)
         if others or not count:
-            raise ValueError(
-                f"`weights` must hold layers.<l>.U, V, R and b, got {', '.join(others or arrays) or 'nothing'}"
-            )
+            names = others or sorted(arrays)
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            raise ValueError(f"`weights` must hold layers.<l>.U, V, R and b, got {shown or 'nothing'}")
         layers, kinds = [], set()
         for l in range(count):
             parts = []
@@ -137,6 +145,8 @@ class ValenceEngine:
             rows, elements = check_array("embedding", arrays["embedding"], (2,)), np.asarray(arrays["elements"])
             if elements.dtype.kind not in "iu" or elements.shape != rows.shape[:1]:
                 raise ValueError(f"`elements` must be {rows.shape[0]} atomic numbers, got {elements.tolist()}")
+            if len(np.unique(elements)) != len(elements) or not ((elements >= 1) & (elements <= 118)).all():
+                raise ValueError(f"`elements` must be distinct numbers from 1 to 118, got {elements.tolist()}")
             if rows.shape[1] != layers[0].own.shape[0]:
                 rule = f"of shape [elements, {layers[0].own.shape[0]}]"
                 raise ValueError(f"`embedding` must be {rule}, got {list(rows.shape)}")
@@ -188,9 +198,10 @@ class ValenceEngine:
         if grad.shape != (n, outputs):
             raise ValueError(f"`grad` must be of shape {[n, outputs]}, got {list(grad.shape)}")
         grad = np.ascontiguousarray(grad, self.dtype).reshape(-1)
+        cutoff = _positive(cutoff)
         edges = vl.find_edges(systems, cutoff, k=_limit(max_neighbors))
         numbers, graph = _graph(systems, edges)
-        out, to_feats, vectors = engine.run(numbers, graph, feats.reshape(-1), float(cutoff), grad)
+        out, to_feats, vectors = engine.run(numbers, graph, feats.reshape(-1), cutoff, grad)
         vectors = vectors.reshape(-1, 3)
         columns = [np.bincount(edges.target, g, n) - np.bincount(edges.source, g, n) for g in vectors.T]
         positions = np.stack(columns, axis=1).astype(np.float64)
@@ -214,12 +225,14 @@ class ValenceEngine:
 
         Parameters
         ----------
-        mols, feats_list : molecules and their features (None: of the weights' embedding for all).
+        mols, feats_list : a list of molecules, or a table of them, and their features (None: of the weights' embedding for all).
         readout : None: a list of [N, C_out], one a molecule in the order given; "sum" or "mean" over the atoms, in float64: one
             array [B, C_out].
         on_error : "raise", naming the molecule; "return": its exception stands in its place (NaN in a readout).
         """
-        mols = list(mols)
+        from valence.model.molecules import MolecularBatch, several
+
+        mols = several(mols)
         if feats_list is not None and len(feats_list) != len(mols):
             raise ValueError(f"`feats_list` must have {len(mols)} entries as `mols` has, got {len(feats_list)}")
         batch = MolecularBatch(mols, feats_list)
@@ -248,12 +261,8 @@ class ValenceEngine:
             rows, elements = self._embedding
             order = np.full(119, -1)
             order[elements] = np.arange(len(elements))
-            numbers = np.asarray(systems.numbers).astype(np.int64)
-            bad = np.flatnonzero(order[numbers] < 0)
-            if len(bad):
-                known = ", ".join(map(str, elements.tolist()))
-                raise ValueError(f"`numbers` must be of the elements {known}, got {numbers[bad[0]]} in row {bad[0]}")
-            return np.ascontiguousarray(rows[order[numbers]], self.dtype)
+            check_elements(systems.numbers, elements.tolist())
+            return np.ascontiguousarray(rows[order[systems.numbers]], self.dtype)
         feats = check_array("feats", feats, (2,))
         if len(feats) != n:
             raise ValueError(f"`feats` must have {n} rows, one for each atom, got {len(feats)}")
@@ -298,89 +307,17 @@ class ValenceEngine:
         import valence as vl
 
         engine, outputs = self._engine(feats.shape[1], k)
+        cutoff = _positive(cutoff)
         edges = vl.find_edges(systems, cutoff, k=_limit(max_neighbors))
         numbers, graph = _graph(systems, edges)
-        return engine.run(numbers, graph, feats.reshape(-1), float(cutoff)).reshape(len(numbers), outputs)
+        return engine.run(numbers, graph, feats.reshape(-1), cutoff).reshape(len(numbers), outputs)
 
 
-class MolecularBatch:
-    """Molecules collected for one parallel call.
-
-    Parameters
-    ----------
-    mols, feats : molecules, and features of each (None: of the weights' embedding).
-
-    >>> batch = MolecularBatch([methane])  # doctest: +SKIP
-    >>> batch.add(water).run(engine, cutoff=3.0, k=16)  # doctest: +SKIP
-    """
-
-    def __init__(self, mols: Iterable[Any] = (), feats: Sequence[Any] | None = None) -> None:
-        self.mols = list(mols)
-        self.feats: list[Any] = [None] * len(self.mols) if feats is None else list(feats)
-        if len(self.feats) != len(self.mols):
-            raise ValueError(f"`feats` must have {len(self.mols)} entries as `mols` has, got {len(self.feats)}")
-
-    def __len__(self) -> int:
-        return len(self.mols)
-
-    def __repr__(self) -> str:
-        return f"MolecularBatch({len(self)} molecules)"
-
-    def add(self, mol: Any, feats: Any = None) -> MolecularBatch:
-        """Adds a molecule; returns the batch."""
-        self.mols.append(mol)
-        self.feats.append(feats)
-        return self
-
-    def run(
-        self,
-        engine: ValenceEngine,
-        *,
-        cutoff: float,
-        k: int,
-        max_neighbors: int | None = None,
-        readout: str | None = None,
-        on_error: str = "raise",
-    ) -> Any:
-        """Results of all molecules in their order; see :meth:`ValenceEngine.run_batch`."""
-        import valence as vl
-
-        if readout not in (None, "sum", "mean"):
-            raise ValueError(f'`readout` must be None, "sum" or "mean", got {readout!r}')
-        if on_error not in ("raise", "return"):
-            raise ValueError(f'`on_error` must be "raise" or "return", got {on_error!r}')
-        results: list[Any] = [None] * len(self)
-        good, frames, rows = [], [], []
-        for index, (mol, feats) in enumerate(zip(self.mols, self.feats, strict=True)):
-            try:
-                systems = engine._one(mol)
-                feats = engine._feats(systems, feats)
-                engine._engine(feats.shape[1], k)
-            except (TypeError, ValueError) as error:
-                if on_error == "raise":
-                    raise type(error)(f"molecule {index}: {error}") from error
-                results[index] = error
-                continue
-            good.append(index)
-            frames.append(systems)
-            rows.append(feats)
-        width = 0
-        if good:
-            widths = {f.shape[1] for f in rows}
-            if len(widths) != 1:
-                raise ValueError(f"`feats` must have one number of columns in a batch, got {sorted(widths)}")
-            whole = engine._call(vl.concat(frames), np.concatenate(rows), cutoff, k, max_neighbors)
-            width = whole.shape[1]
-            ends = np.cumsum([len(f) for f in rows])[:-1]
-            for index, out in zip(good, np.split(whole, ends), strict=True):
-                results[index] = out
-        if readout is None:
-            return results
-        made = np.full((len(self), width), np.nan)
-        for index in good:
-            out = results[index].astype(np.float64)
-            made[index] = out.sum(axis=0) / (max(len(out), 1) if readout == "mean" else 1)
-        return made
+def _positive(cutoff: Any) -> float:
+    number = isinstance(cutoff, (int, float, np.integer, np.floating)) and not isinstance(cutoff, bool)
+    if not number or not 0 < cutoff < np.inf:
+        raise ValueError(f"`cutoff` must be a positive finite length in Angstrom, got {cutoff!r}")
+    return float(cutoff)
 
 
 def _limit(max_neighbors: Any) -> int | None:

@@ -21,6 +21,13 @@ MODELS = {
 }
 
 
+def _is_checkpoint(path: str) -> bool:
+    """Whether a file starts as torch.save's archives (zip) and older pickles do."""
+    with open(path, "rb") as file:
+        start = file.read(4)
+    return start == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
+
+
 class ModelFile:
     """The tensors and the configuration of a safetensors file.
 
@@ -35,7 +42,15 @@ class ModelFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        metadata, config, self.tensors = _native.read_model(self.path, "config")
+        try:
+            metadata, config, self.tensors = _native.read_model(self.path, "config")
+        except ValueError:
+            if _is_checkpoint(self.path):
+                raise ValueError(
+                    f"`path` must be a safetensors file, got {self.path}, a pickle of another program; "
+                    f"`valence convert {self.path} model.safetensors` makes one of it"
+                ) from None
+            raise
         kind = metadata.get("format")
         if kind not in FORMATS:
             raise ValueError(f"`format` of {self.path} must be one of {', '.join(FORMATS)}, got {kind!r}")

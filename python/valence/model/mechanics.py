@@ -1,4 +1,4 @@
-"""Forces and virials of one call, from what the edges of each atom give."""
+"""Forces and virials of one call, from the gradient of the energy to its edge vectors."""
 
 from __future__ import annotations
 
@@ -7,19 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["closed_cells", "of_atoms", "strain_results"]
-
-
-def closed_cells(batch: Any) -> None:
-    """Refuses systems without a volume.
-
-    Raises
-    ------
-    ValueError, naming the first system that is not periodic along all axes.
-    """
-    for b in range(len(batch)):
-        if not np.all(batch.pbc[b]):
-            raise ValueError(f"`properties` must not name stress for a system that is open, got system {b}")
+__all__ = ["of_atoms", "of_edges"]
 
 
 def of_atoms(wanted: Collection[str], batch: Any, mechanics: np.ndarray, energy: float = 1.0, length: float = 1.0):
@@ -31,11 +19,37 @@ def of_atoms(wanted: Collection[str], batch: Any, mechanics: np.ndarray, energy:
         system = np.asarray(batch.system)
         columns = [np.bincount(system, mechanics[:, 3 + k], len(batch)) for k in range(9)]
         strain = np.stack(columns, axis=1).reshape(len(batch), 3, 3) * energy
-        found.update(strain_results(wanted, batch, strain))
+        found.update(_of_strain(wanted, batch, strain))
     return found
 
 
-def strain_results(wanted: Collection[str], batch: Any, strain: np.ndarray) -> dict[str, np.ndarray]:
+def of_edges(
+    wanted: Collection[str],
+    batch: Any,
+    vectors: np.ndarray,
+    slopes: np.ndarray,
+    source: np.ndarray,
+    target: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Results of edge vectors [E, 3] (from source to target, Angstrom) and of dE/d vector [E, 3] in eV/Angstrom."""
+    found: dict[str, np.ndarray] = {}
+    system = np.asarray(batch.system)
+    n = len(system)
+    if "forces" in wanted:
+        columns = [np.bincount(source, g, n) - np.bincount(target, g, n) for g in slopes.T]
+        # Without edges bincount counts in integers.
+        found["forces"] = np.stack(columns, axis=1).astype(np.float64)
+    if {"virial", "stress"} & set(wanted):
+        owner = system[source]
+        strain = np.empty((len(batch), 3, 3))
+        for a in range(3):
+            for b in range(3):
+                strain[:, a, b] = np.bincount(owner, slopes[:, a] * vectors[:, b], len(batch))
+        found.update(_of_strain(wanted, batch, strain))
+    return found
+
+
+def _of_strain(wanted: Collection[str], batch: Any, strain: np.ndarray) -> dict[str, np.ndarray]:
     """Virial and stress (ASE's sign) of dE/d strain [B, 3, 3]."""
     strain = 0.5 * (strain + strain.transpose(0, 2, 1))
     found: dict[str, np.ndarray] = {}

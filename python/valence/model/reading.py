@@ -46,6 +46,15 @@ class Reader:
             raise ValueError(f"`{key}` must be from 1 to {most}, got {value}")
         return value
 
+    def several(
+        self, key: str, kind: Any, known: Collection[Any] | None = None, length: int | None = None
+    ) -> tuple[Any, ...]:
+        """A list of values of a type, and of a length."""
+        values = self.get(key)
+        if not isinstance(values, list) or (length is not None and len(values) != length):
+            raise ValueError(f"`{key}` must be a list{f' of {length}' if length is not None else ''}, got {values!r}")
+        return tuple(self.check(f"{key}[{n}]", v, kind, known) for n, v in enumerate(values))
+
     def check(self, key: str, value: Any, kind: Any, known: Collection[Any] | None = None) -> Any:
         """`value`, if it is of the kind and known."""
         kinds = kind if isinstance(kind, tuple) else (kind,)

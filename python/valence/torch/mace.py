@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import valence.torch as ops
 from valence.model._writing import write_model
+from valence.model.checks import check_apart, check_elements
 from valence.model.file import ModelFile
 from valence.model.mace.config import GATES
 from valence.model.mace.parts import Layer, Parts
@@ -48,6 +49,10 @@ class Mace(nn.Module):
     def __init__(self, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self._file = ModelFile(path)
+        if self._file.family != "mace":
+            raise ValueError(f"`path` must be a file of a MACE network, got one of the family {self._file.family}")
+        if dtype not in (None, torch.float32, torch.float64):
+            raise ValueError(f"`dtype` must be torch.float32, torch.float64 or None, got {dtype!r}")
         self.parts = parts = Parts(self._file)
         self.config = parts.config
         dtype = dtype or {"float32": torch.float32, "float64": torch.float64}[parts.config.dtype]
@@ -93,12 +98,8 @@ class Mace(nn.Module):
 
     def elements(self, numbers: np.ndarray) -> Tensor:
         """The row of each atom's element on the axes of the weights."""
-        rows = self._rows[np.clip(numbers, 0, 118)]
-        bad = np.flatnonzero((rows < 0) | (numbers != np.clip(numbers, 0, 118)))
-        if len(bad):
-            known = ", ".join(map(str, self.config.atomic_numbers))
-            raise ValueError(f"`numbers` must be of the elements {known}, got {numbers[bad[0]]} in row {bad[0]}")
-        return torch.from_numpy(rows)
+        check_elements(numbers, self.config.atomic_numbers)
+        return torch.from_numpy(self._rows[numbers])
 
     def forward(
         self, elements: Tensor, vectors: Tensor, receiver: Tensor, sender: Tensor, head: Tensor | None = None
@@ -150,10 +151,7 @@ class Mace(nn.Module):
 
         systems = vl.as_systems(systems)
         edges = vl.find_edges(systems, self.config.r_max)
-        if len(edges) and not (distances := np.asarray(edges.distance)).all():
-            raise ValueError(
-                f"`positions` must be apart from each other, got two atoms in one place at edge {distances.argmin()}"
-            )
+        check_apart(edges)
         training, n = torch.is_grad_enabled(), len(systems.numbers)
         with torch.enable_grad():
             vectors = torch.from_numpy(np.ascontiguousarray(edges.vector)).to(self.dtype).requires_grad_()

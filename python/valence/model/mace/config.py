@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from valence.equivariant.irreps import Irrep, Irreps
+from valence.model.reading import Reader
 
 __all__ = ["Interaction", "MaceConfig"]
 
@@ -92,7 +92,7 @@ class MaceConfig:
         ------
         ValueError, naming the key, where a value is missing, of the wrong kind, or not known.
         """
-        get = _Reader(config)
+        get = Reader(config)
         names = get.several("interaction_cls", str, INTERACTIONS)
         layers = len(names)
         if get.one("num_interactions", int) != layers:
@@ -107,7 +107,7 @@ class MaceConfig:
             up = tuple(Irreps(t, group) for t in get.several("edge_irreps", str, length=layers))
         found = cls(
             model=get.one("model", str, MODELS),
-            r_max=get.number("r_max", lambda r: r > 0, "positive"),
+            r_max=get.number("r_max", lambda r: 0 < r <= 100, "positive and at most 100"),
             atomic_numbers=get.several("atomic_numbers", int),
             max_ell=get.one("max_ell", int),
             group=group,
@@ -194,44 +194,3 @@ class MaceConfig:
 
 
 IRREPS = ("node_feats_irreps", "target_irreps", "hidden_irreps")
-
-
-class _Reader:
-    """Values of a mapping, each of a stated kind."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config, self.seen = config, set()
-
-    def get(self, key: str) -> Any:
-        self.seen.add(key)
-        if key not in self.config:
-            raise ValueError(f"`{key}` must be in the configuration, got {', '.join(map(str, self.config))}")
-        return self.config[key]
-
-    def one(self, key: str, kind: Any, known: Any = None) -> Any:
-        return self._check(key, self.get(key), kind, known)
-
-    def number(self, key: str, holds: Callable[[float], bool], rule: str) -> float:
-        value = float(self._check(key, self.get(key), (int, float), None))
-        if not holds(value):
-            raise ValueError(f"`{key}` must be {rule}, got {value}")
-        return value
-
-    def several(self, key: str, kind: Any, known: Any = None, length: int | None = None) -> tuple:
-        values = self.get(key)
-        if not isinstance(values, list) or (length is not None and len(values) != length):
-            raise ValueError(f"`{key}` must be a list{f' of {length}' if length is not None else ''}, got {values!r}")
-        return tuple(self._check(f"{key}[{n}]", v, kind, known) for n, v in enumerate(values))
-
-    def _check(self, key: str, value: Any, kind: Any, known: Any) -> Any:
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-            raise ValueError(f"`{key}` must be of type {names}, got {value!r}")
-        if known is not None and value not in known:
-            raise ValueError(f"`{key}` must be one of {', '.join(map(str, known))}, got {value!r}")
-        return value
-
-    def finish(self, also: tuple[str, ...]) -> None:
-        unknown = sorted(str(k) for k in self.config if k not in self.seen and k not in also)
-        if unknown:
-            raise ValueError(f"`config` must hold known keys only, got {', '.join(unknown)}")

@@ -27,8 +27,10 @@ def engine(file: ModelFile, dtype: str, radial: str, memory: int | None) -> tupl
     """The native engine in one precision, and the network's parts in its layout."""
     if radial not in ("exact", "spline"):
         raise ValueError(f"`radial` must be exact or spline, got {radial!r}")
-    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, (int, np.integer)) or memory < 0):
-        raise ValueError(f"`memory` must be a number of bytes or None, got {memory!r}")
+    if memory is not None and (
+        isinstance(memory, bool) or not isinstance(memory, (int, np.integer)) or not 0 <= memory < 2**63
+    ):
+        raise ValueError(f"`memory` must be a number of bytes below 2^63 or None, got {memory!r}")
     parts = Parts(file, layout="ir_mul")
     tolerance = TOLERANCE[dtype] if radial == "spline" else None
     return _native.MaceEngine(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from valence.model.committee import within
+from valence.model import mechanics
+from valence.model.checks import check_apart, check_closed, check_dtype, check_elements, edges_of, properties_of
 from valence.model.file import ModelFile
 from valence.model.hessian import hessian
 from valence.model.mace.engine import engine
@@ -57,8 +58,7 @@ class MaceModel:
         radial: str = "spline",
         memory: int | None = None,
     ) -> None:
-        if dtype not in (None, "float32", "float64"):
-            raise ValueError(f"`dtype` must be float32, float64 or None, got {dtype!r}")
+        check_dtype(dtype)
         self.dtype, self._path = dtype or str(file.config.get("dtype")), file.path
         self._engine, self._parts = engine(file, self.dtype, radial, memory)
         self.radial, self.memory = radial, memory
@@ -99,13 +99,13 @@ class MaceModel:
         """A model does not change, so that copies share its weights."""
         return self
 
-    def compute(self, systems: Any, properties: Sequence[str] = ("energy", "forces"), *, edges: Any = None) -> Results:
+    def compute(self, systems: Any, properties: Sequence[str] | None = None, *, edges: Any = None) -> Results:
         """Properties of one or more systems.
 
         Parameters
         ----------
         systems : anything that `valence.as_systems` takes.
-        properties : names of `self.properties`. The Hessian is always of the weights in float64, see
+        properties : names of `self.properties`, or one; None: energy and forces. The Hessian is always of the weights in float64, see
             :func:`valence.model.hessian.hessian`.
         edges : the systems' own neighbour list (`valence.find_edges`, `valence.NeighborList.update`) with this model's cutoff
             or a larger one; None: it is made.
@@ -121,27 +121,20 @@ class MaceModel:
         """
         import valence as vl
 
-        wanted = {properties} if isinstance(properties, str) else set(properties)
-        if not wanted <= set(self.properties):
-            unknown = ", ".join(sorted(wanted - set(self.properties)))
-            raise ValueError(f"`properties` must be among {', '.join(self.properties)}, got {unknown}")
+        wanted = set(properties_of(properties, self.properties))
         batch = vl.as_systems(systems)
         numbers = np.asarray(batch.numbers).astype(np.int64)
-        elements = self._rows[np.clip(numbers, 0, 118)]
-        bad = np.flatnonzero((elements < 0) | (numbers > 118))
-        if len(bad):
-            known = ", ".join(map(str, self.elements))
-            raise ValueError(f"`numbers` must be of the elements {known}, got {numbers[bad[0]]} in row {bad[0]}")
-        open_ = [b for b in range(len(batch)) if not np.all(batch.pbc[b])] if "stress" in wanted else []
-        if open_:
-            raise ValueError(f"`properties` must not name stress for a system that is open, got system {open_[0]}")
-        edges = vl.find_edges(batch, self.cutoff) if edges is None else within(edges, batch, self.cutoff)
+        check_elements(numbers, self.elements)
+        if "stress" in wanted:
+            check_closed(batch)
+        edges = edges_of(batch, self.cutoff, edges)
+        check_apart(edges)
         vectors = np.ascontiguousarray(edges.vector, np.float64)
         receiver, sender = (np.ascontiguousarray(i, np.int32) for i in (edges.source, edges.target))
         heads = np.full(len(numbers), self.head, np.int32)
         gradient = bool(wanted & _GRADIENTS)
         node, _, slopes, features = self._engine.compute(
-            elements, heads, vectors.reshape(-1), receiver, sender, gradient, bool(wanted & _FEATURES)
+            self._rows[numbers], heads, vectors.reshape(-1), receiver, sender, gradient, bool(wanted & _FEATURES)
         )
         system = np.asarray(batch.system)
         found: dict[str, Any] = {"batch": batch}
@@ -150,7 +143,8 @@ class MaceModel:
         if "node_energy" in wanted:
             found["node_energy"] = node
         if gradient:
-            found.update(self._mechanics(wanted, batch, system, vectors, slopes.reshape(-1, 3), receiver, sender))
+            slopes = slopes.reshape(-1, 3)
+            found.update(mechanics.of_edges(wanted, batch, vectors, slopes, receiver, sender))
         if wanted & _FEATURES:
             found.update(self._features(wanted, features, len(numbers)))
         if "hessian" in wanted:
@@ -171,40 +165,10 @@ class MaceModel:
         return MaceModel(ModelFile(self._path), "float64", self.head, "exact", self.memory)
 
     def calculator(self, **options: Any) -> Any:
-        """An ASE calculator of this model; `options` are ASE's own."""
+        """An ASE calculator of this model; `options` are `skin` and ASE's own."""
         from valence.model.calculator import ModelCalculator
 
         return ModelCalculator(self, **options)
-
-    def _mechanics(
-        self,
-        wanted: set[str],
-        batch: Any,
-        system: np.ndarray,
-        vectors: np.ndarray,
-        slopes: np.ndarray,
-        receiver: np.ndarray,
-        sender: np.ndarray,
-    ) -> dict[str, np.ndarray]:
-        """Forces and virials of the energy's gradient to the edge vectors (from receiver to sender)."""
-        found: dict[str, np.ndarray] = {}
-        n = len(system)
-        if "forces" in wanted:
-            # Without edges bincount counts in integers.
-            columns = [np.bincount(receiver, g, n) - np.bincount(sender, g, n) for g in slopes.T]
-            found["forces"] = np.stack(columns, axis=1).astype(np.float64)
-        if wanted & {"virial", "stress"}:
-            owner = system[receiver]
-            moments = np.empty((len(batch), 3, 3))
-            for a in range(3):
-                for b in range(3):
-                    moments[:, a, b] = np.bincount(owner, slopes[:, a] * vectors[:, b], len(batch))
-            strain = 0.5 * (moments + moments.transpose(0, 2, 1))
-            if "virial" in wanted:
-                found["virial"] = -strain
-            if "stress" in wanted:
-                found["stress"] = strain / np.abs(np.linalg.det(batch.cell))[:, None, None]
-        return found
 
     def _features(self, wanted: set[str], features: list[np.ndarray], n: int) -> dict[str, Any]:
         from valence.equivariant.irreps import ir_mul_to_mul_ir

@@ -9,7 +9,7 @@ import numpy as np
 
 from valence import _native
 from valence.model import mechanics
-from valence.model.committee import within
+from valence.model.checks import check_apart, check_closed, check_dtype, check_elements, edges_of, properties_of
 from valence.model.file import ModelFile
 from valence.model.results import Results
 from valence.model.schnetpack import heads
@@ -47,8 +47,7 @@ class SchnetpackModel:
     def __init__(
         self, file: ModelFile, dtype: str | None = None, head: Any = None, filter_table: int | str | None = "auto"
     ) -> None:
-        if dtype not in (None, "float32", "float64"):
-            raise ValueError(f"`dtype` must be float32, float64 or None, got {dtype!r}")
+        check_dtype(dtype)
         if head is not None:
             raise ValueError(f"`head` must be None for a file of one energy, got {head!r}")
         self._parts, self._path = Parts(file), file.path
@@ -112,23 +111,15 @@ class SchnetpackModel:
         """
         import valence as vl
 
-        if properties is None:
-            first = ("energy", "forces", "dipole", "charges", "polarizability")
-            properties = tuple(p for p in first if p in self.properties)
-        wanted = {properties} if isinstance(properties, str) else set(properties)
-        if not wanted <= set(self.properties):
-            unknown = ", ".join(sorted(wanted - set(self.properties)))
-            raise ValueError(f"`properties` must be among {', '.join(self.properties)}, got {unknown}")
+        wanted = set(properties_of(properties, self.properties))
         batch = vl.as_systems(systems)
         numbers = np.asarray(batch.numbers).astype(np.int64)
-        bad = np.flatnonzero((numbers < 1) | (numbers >= self._parts.elements))
-        if len(bad):
-            last = self._parts.elements - 1
-            raise ValueError(f"`numbers` must be from 1 to {last}, got {numbers[bad[0]]} in row {bad[0]}")
+        check_elements(numbers, self.elements)
         if "stress" in wanted:
-            mechanics.closed_cells(batch)
+            check_closed(batch)
         config = self._parts.config
-        edges = vl.find_edges(batch, self.cutoff) if edges is None else within(edges, batch, self.cutoff)
+        edges = edges_of(batch, self.cutoff, edges)
+        check_apart(edges, same_place=True)
         vectors = np.ascontiguousarray(edges.vector, np.float64)
         if config.length_unit != 1.0:
             vectors = vectors / config.length_unit
@@ -152,7 +143,7 @@ class SchnetpackModel:
         return Results(**found)
 
     def calculator(self, **options: Any) -> Any:
-        """An ASE calculator of this model; `options` are ASE's own."""
+        """An ASE calculator of this model; `options` are `skin` and ASE's own."""
         from valence.model.calculator import ModelCalculator
 
         return ModelCalculator(self, **options)

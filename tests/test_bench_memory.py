@@ -191,6 +191,23 @@ def test_memory_that_grows_fails_the_run_and_memory_that_does_not_passes():
     assert made["growth_kb"] > 4096 and stress.exit_code(made) == 1
 
 
+def test_threads_that_stay_fail_the_run():
+    ended = threading.Event()
+
+    class Spawner(Toy):
+        def run(self, mols):
+            threading.Thread(target=ended.wait, args=(60.0,), daemon=True).start()
+            return super().run(mols)
+
+    try:
+        made = run(Spawner(), growth_mib=1000.0)
+    finally:
+        ended.set()
+    (said,) = made["failures"]
+    assert said.startswith("threads of the process must not grow in number, got ")
+    assert stress.exit_code(made) == 1
+
+
 def test_a_failure_within_a_caller_ends_the_run():
     with pytest.raises(RuntimeError, match="no"):
         run(Toy("fails"))

@@ -7,12 +7,13 @@ threads) take parts of a new random order of all molecules, and run each part as
 - each answer has the bits of the molecule's own run, whatever its batch, its place in it and the threads (`changed`); MACE,
   whose dense products round by the place of an edge in the batch, is given a tolerance,
 - the resident memory between the rounds does not grow: its median over the last third of the rounds is at most `growth_mib`
-  above that over the third before it.
+  above that over the third before it; nor does the number of the process's threads, which are memory too.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import queue
 import threading
 import time
@@ -205,6 +206,7 @@ def run(subject: Subject, settings: Settings, progress: Callable[[str], None] | 
                 rounds.append({
                     "round": r, "threads": threads, "t_s": time.perf_counter() - began, "seconds": seconds, **found,
                     "resident_kb": memory_kb("VmRSS"), "peak_kb": memory_kb("VmHWM"),
+                    "os_threads": os_threads(),
                 })  # fmt: skip
             if progress is not None:
                 last = rounds[-1]
@@ -251,7 +253,20 @@ def judge(made: dict, missing: int, unknown: int) -> dict:
         failures.append(
             f"resident memory must grow by at most {settings['growth_mib']:g} MiB, got {growth / 1024:.1f} MiB"
         )
-    return {**made, **total, "growth_kb": growth, "failures": failures}
+    third = max(1, len(rounds) // 3)
+    counts = [r["os_threads"] or 0 for r in rounds]
+    more = max(counts[-third:]) - max(counts[-2 * third : -third])
+    if more > 0:
+        failures.append(f"threads of the process must not grow in number, got {more} more")
+    return {**made, **total, "growth_kb": growth, "growth_threads": more, "failures": failures}
+
+
+def os_threads() -> int | None:
+    """The threads of this process; None where the system has no /proc."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return None
 
 
 def growth_kb(resident: list[int | None], step: int) -> int | None:
@@ -303,6 +318,6 @@ def text(made: dict) -> str:
     lines = [
         f"{made['subject']}: {made['answers']:,} answers in {seconds:.1f} s ({made['answers'] / seconds:,.0f} molecules/s), "
         f"{made['refused']} molecules refused as they must be",
-        f"changed {made['changed']}, lost {made['lost']}, twice {made['twice']}, growth of memory {growth}",
+        f"changed {made['changed']}, lost {made['lost']}, twice {made['twice']}, growth of memory {growth}, of threads {made['growth_threads']:+d}",
     ]
     return "\n".join([*lines, *(f"FAILED: {f}" for f in made["failures"]), *([] if made["failures"] else ["passed"])])

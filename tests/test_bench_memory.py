@@ -1,5 +1,6 @@
 """The harness's commands `memory` and `stress`: what they see, what they report, and that each kind of failure is found."""
 
+import importlib.util
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ import pytest
 import valence as vl
 from valence.bench import memory, stress, suite
 from valence.bench.cli import main
+from valence.bench.worker import reset_peak
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="/proc is Linux's")
 
@@ -73,9 +75,15 @@ def test_memory_of_the_children_of_a_command_counts():
 
 
 def test_a_short_peak_between_two_samples_is_known_from_the_kernel():
-    job = "import time; time.sleep(0.1); x = bytearray(64 << 20); del x; time.sleep(0.6)"
-    made = memory.of_command([sys.executable, "-S", "-c", job], name="short", interval=0.25)
-    assert max(made["samples"]["resident_kb"]) < 64 << 10 <= made["peak_kb"]
+    sampler = memory.Sampler(os.getpid())
+    reset_peak()
+    sampler.take()
+    x = bytearray(64 << 20)
+    del x
+    sampler.take()
+    first, second = sampler.resident_kb
+    assert second < first + (32 << 10)
+    assert sampler.peak_kb[1] >= first + (60 << 10)
 
 
 def test_a_workload_that_keeps_what_it_computes_grows_and_one_that_does_not_does_not(tmp_path, monkeypatch):
@@ -105,6 +113,7 @@ def test_a_workload_that_keeps_what_it_computes_grows_and_one_that_does_not_does
 
 
 def test_the_command_memory_writes_a_record_and_a_figure_and_does_not_replace_them(tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     arguments = ["memory", "--name", "hump", "--out", str(tmp_path), "--", sys.executable, "-S", "-c", HUMP]
     assert main(arguments) == 0
     made = json.loads((tmp_path / "metrics" / "hump.json").read_text())
@@ -163,7 +172,7 @@ def test_the_engine_keeps_bits_molecules_and_memory_under_stress(tmp_path, capsy
     assert (made["lost"], made["twice"], made["changed"], made["failures"]) == (0, 0, 0, [])
     assert made["answers"] == 150 * 12 and len(made["rounds"]) == 12
     assert made["refused"] == 3  # those with gold, each by an error in its own place
-    assert out.with_suffix(".png").exists()
+    assert importlib.util.find_spec("matplotlib") is None or out.with_suffix(".png").exists()
     assert "passed" in capsys.readouterr().out
     assert vl.get_num_threads() == before
 

@@ -155,7 +155,7 @@ def of_workload(
         for b in load(f"{adapter}={path}").BACKENDS
     }
     family = where[suite.one_of("backend", backend, where)]
-    dtype = suite.one_of("dtype", dtype or w.dtype[0], suite.TOLERANCE)
+    dtype = str(suite.one_of("dtype", dtype or w.dtype[0], suite.TOLERANCE))
     threads = threads or w.threads[0]
     after = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""`python -m valence.bench run|compare|env|models|list`."""
+"""`python -m valence.bench run|compare|env|models|memory|stress|list`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from valence.bench import comparison, environment, models, oracle, record, report, runner, suite
-from valence.bench.peers import OURS, families, make_environment
+from valence.bench import comparison, environment, memory, models, oracle, record, report, runner, stress, suite
+from valence.bench.peers import OURS, WorkerFailed, families, make_environment
 from valence.bench.worker import load
 
 
@@ -70,10 +70,136 @@ def parser() -> Parser:
         "models", help="make the networks that the suite of MACE runs, in the environment of its peers"
     )
     m.add_argument("--output", type=Path, help="folder (default $VALENCE_BENCH_MODELS or benchmarks/.models)")
-    for v in (r, e, m, verbs.add_parser("list", help="suites, workloads, backends, families")):
+    memory_parser = add_memory(verbs)
+    add_stress(verbs)
+    for v in (r, e, m, memory_parser, verbs.add_parser("list", help="suites, workloads, backends, families")):
         v.add_argument("--peers", help="folder of adapters (default $VALENCE_BENCH_PEERS or benchmarks/peers)")
         v.add_argument("--envs", help="folder of environments (default $VALENCE_BENCH_ENVS or benchmarks/.envs)")
     return p
+
+
+def add_report(p, default: str) -> None:
+    """The options of a command that writes a JSON file and a figure."""
+    p.add_argument("--name", default=default, help="of the files (default %(default)s)")
+    p.add_argument("--out", type=Path, help="a JSON file, or a folder for metrics/, figures/ (default results)")
+    p.add_argument("--force", action="store_true", help="replace the file")
+    p.add_argument("--quiet", action="store_true", help="no text on standard output")
+    p.add_argument("--seed", type=int, default=0)
+
+
+def add_memory(verbs) -> Parser:
+    p = verbs.add_parser(
+        "memory",
+        help="resident and peak memory over time, of a workload of a suite or of any command; exit code 1: it failed",
+    )
+    add_report(p, "memory")
+    p.add_argument("--interval", type=float, default=0.01, help="seconds between samples (default %(default)s)")
+    p.add_argument(
+        "--timeout", type=float, default=600.0, help="seconds for one answer of the worker, or for the command"
+    )
+    p.add_argument("--preset", help="name of a suite (see list)")
+    p.add_argument("--config", type=Path, help="a suite of your own, YAML")
+    p.add_argument("--workload", help="of the suite")
+    p.add_argument("--backend", default="cpu")
+    p.add_argument("--dtype", help="(default the workload's first)")
+    p.add_argument("--threads", type=int, help="(default the workload's first)")
+    p.add_argument("--calls", type=int, default=20, help="of the workload (default %(default)s)")
+    p.add_argument("command", nargs="*", metavar="-- COMMAND", help="a command to run instead")
+    return p
+
+
+def add_stress(verbs) -> Parser:
+    p = verbs.add_parser(
+        "stress",
+        help="many molecules, random sizes, many threads, repeated; exit code 2: a result changed or was lost, 1: memory grew",
+    )
+    add_report(p, "stress")
+    d = stress.Settings()
+    p.add_argument(
+        "--model", help="a file for valence.load: energies and forces (default the example weights of ValenceEngine)"
+    )
+    p.add_argument("--molecules", type=int, default=d.molecules, help="(default %(default)s)")
+    p.add_argument(
+        "--atoms",
+        type=whole_numbers,
+        default=list(d.atoms),
+        help="least and most of a molecule, by comma (default 1,60)",
+    )
+    p.add_argument(
+        "--threads", type=whole_numbers, default=list(d.threads), help="of the pool, by comma (default 1,2,4)"
+    )
+    p.add_argument(
+        "--callers", type=int, default=d.callers, help="Python threads that call at a time (default %(default)s)"
+    )
+    p.add_argument("--rounds", type=int, default=d.rounds, help="at least 3 (default %(default)s)")
+    p.add_argument(
+        "--growth-mib",
+        type=float,
+        default=d.growth_mib,
+        help="of resident memory that is allowed (default %(default)s)",
+    )
+    return p
+
+
+def place_of(a) -> Path:
+    """The JSON file of a report, which must not be there without --force."""
+    out = a.out or Path("results")
+    if out.suffix != ".json":
+        out = out / "metrics" / f"{a.name}.json"
+    if out.exists() and not a.force:
+        raise FileExistsError(f"`out` must be a new file (or give --force), {out} is there")
+    return out
+
+
+def keep(a, kind, made: dict, out: Path) -> None:
+    """Write the record and its figure, print its text."""
+    record.write_json(out, made)
+    try:
+        kind.write_figure(made, out)
+    except ImportError:
+        print("no figure: install `matplotlib` (the extra `bench` has it)", file=sys.stderr)
+    if not a.quiet:
+        print(kind.text(made))
+
+
+def measure_memory(a) -> int:
+    out = place_of(a)
+    runner.end_on_terminate()
+    if a.command:
+        if a.preset or a.config or a.workload:
+            raise ValueError("`command` must stand alone, got a suite beside it")
+        made = memory.of_command(a.command, name=a.name, interval=a.interval, timeout=a.timeout)
+        keep(a, memory, made, out)
+        return int(made["job"]["returncode"] != 0)
+    if not (a.preset or a.config):
+        raise ValueError("`memory` must have a job: --preset SUITE --workload NAME, or -- COMMAND, got none")
+    work = suite.load(a.config or suite.find(a.preset))
+    workloads = {w.name: w for w in work.workloads}
+    w = workloads[suite.one_of("workload", a.workload, workloads)]
+    try:
+        made = memory.of_workload(
+            w, name=a.name, backend=a.backend, dtype=a.dtype, threads=a.threads, calls=a.calls, interval=a.interval,
+            seed=a.seed, timeout=a.timeout, peers=a.peers, environments=a.envs,
+        )  # fmt: skip
+    except WorkerFailed as e:
+        print(f"valence.bench: error: {e}", file=sys.stderr)
+        return 1
+    keep(a, memory, made, out)
+    return 0
+
+
+def run_stress(a) -> int:
+    out = place_of(a)
+    if len(a.atoms) != 2:
+        raise ValueError(f"`atoms` must be two numbers by comma, got {len(a.atoms)}")
+    settings = stress.Settings(
+        a.molecules, (a.atoms[0], a.atoms[1]), tuple(a.threads), a.callers, a.rounds, a.growth_mib, a.seed
+    ).check()
+    subject = stress.Model(a.model) if a.model else stress.Engine()
+    runner.end_on_terminate()
+    made = stress.run(subject, settings, lambda said: print(f"[stress] {said}", file=sys.stderr, flush=True))
+    keep(a, stress, made, out)
+    return stress.exit_code(made)
 
 
 def run(a) -> int:
@@ -145,8 +271,12 @@ def show(a) -> int:
 
 def main(arguments=None) -> int:
     a = parser().parse_args(arguments)
+    verbs = {
+        "run": run, "compare": compare, "env": env, "models": make_models, "memory": measure_memory,
+        "stress": run_stress, "list": show,
+    }  # fmt: skip
     try:
-        return {"run": run, "compare": compare, "env": env, "models": make_models, "list": show}[a.verb](a)
+        return verbs[a.verb](a)
     except KeyboardInterrupt:
         print("interrupted: finished points are kept, --resume runs the others", file=sys.stderr)
         return 130

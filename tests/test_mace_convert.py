@@ -267,7 +267,7 @@ def test_what_the_converter_does_not_know_is_refused_by_name(change, message, tm
 def test_files_that_hold_no_whole_model_are_named(tmp_path):
     model = drawn(36, layers=1, max_ell=1, correlation=1)
     torch.save({"model": model.state_dict()}, tmp_path / "state.pt")
-    with pytest.raises(ValueError, match=r"^`source` must be a checkpoint of mace, got one of "):
+    with pytest.raises(ValueError, match=r"^`source` must be a checkpoint of mace or schnetpack, got one of "):
         convert(tmp_path / "state.pt", tmp_path / "out.safetensors")
     with pytest.raises(ValueError, match=r"^`source` must be a whole model .*, got dict in "):
         convert(tmp_path / "state.pt", tmp_path / "out.safetensors", family="mace")

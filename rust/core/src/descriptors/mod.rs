@@ -1,0 +1,4 @@
+//! Descriptors of environments.
+
+pub mod extended;
+pub mod loewdin;

@@ -2,3 +2,6 @@
 
 pub mod extended;
 pub mod loewdin;
+pub mod pairs;
+pub mod power;
+pub mod tiles;

@@ -56,11 +56,13 @@ pub fn adjoint<T: Simd>(
     with_shapes: bool,
 ) -> PairGradients<T> {
     for_pairs(pairs, with_shapes, 2 * pairs.len() * pair_ns(basis), |task, vectors, shape| {
-        adjoint_task(basis, (pairs, shapes), grad, task, vectors, shape);
+        let width = pairs.columns * basis.width();
+        let own = &grad[task.start * width..task.end * width];
+        adjoint_task(basis, (pairs, shapes), own, task, vectors, shape);
     })
 }
 
-/// Of the centres of one task; `grad` is of all centres.
+/// Of the centres of one task; `grad` [centres, S, F] is theirs.
 pub fn adjoint_task<T: Simd>(
     basis: &Basis,
     (pairs, shapes): (&Pairs<T>, &Shapes<T>),
@@ -70,10 +72,10 @@ pub fn adjoint_task<T: Simd>(
     shape: &mut [T],
 ) {
     let rows = rows_of(pairs, task);
-    let (s, f) = (pairs.columns, basis.width());
     let mut q = vec![T::ZERO; rows.len() * basis.monomials()];
-    polynomials(basis, &grad[task.start * s * f..task.end * s * f], &rows, &mut q);
-    dispatch(Adjoint { basis, pairs, shapes, first: task.start * s, rows: &rows, q: &q, vectors, shape });
+    polynomials(basis, grad, &rows, &mut q);
+    let first = task.start * pairs.columns;
+    dispatch(Adjoint { basis, pairs, shapes, first, rows: &rows, q: &q, vectors, shape });
 }
 
 struct Adjoint<'a, T: Copy> {

@@ -8,6 +8,7 @@ pub mod moments;
 pub mod monomials;
 pub mod second;
 pub mod shapes;
+pub mod spectrum;
 pub mod tangent;
 
 #[cfg(test)]

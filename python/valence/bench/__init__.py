@@ -1,1 +1,1 @@
-"""The benchmark harness: `python -m valence.bench run|compare|env|list`. Suites are data, peers run in processes of their own."""
+"""The benchmark harness, `python -m valence.bench`: suites are data, peers run in processes of their own."""

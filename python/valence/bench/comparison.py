@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from valence.bench.record import BASE, key
+from pathlib import Path
+
+from valence.bench.record import BASE, key, read_json
 from valence.bench.statistics import bootstrap_change
+
+HELP = "ratios of two records; exit code 1 where B lost ground"
+
+
+def add_arguments(p) -> None:
+    p.add_argument("a", type=Path)
+    p.add_argument("b", type=Path)
+    p.add_argument("--fail-above", type=float, default=1.10)
+
+
+def main(a) -> int:
+    rows = compare(read_json(a.a), read_json(a.b), fail_above=a.fail_above)
+    print(text(rows))
+    return int(any(r["regression"] for r in rows))
 
 
 def by_key(made: dict) -> dict[str, dict]:

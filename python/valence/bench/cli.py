@@ -14,6 +14,7 @@ from valence.bench.arguments import Parser
 VERBS = {
     "run": "running",
     "compare": "comparison",
+    "make-data": "make_data",
     "env": "env",
     "models": "models",
     "memory": "memory",

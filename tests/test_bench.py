@@ -270,10 +270,10 @@ def test_resume_after_a_kill_gives_the_same_table(toys, monkeypatch):
     whole = runner.run(toy_suite(["a", "b", "c"]), settings("whole.json"))
     group = runner.Runner.group
 
-    def killed(self, w, *rest):
-        if w.name == "b":
+    def killed(self, g, *rest):
+        if g.workload.name == "b":
             raise KeyboardInterrupt
-        group(self, w, *rest)
+        group(self, g, *rest)
 
     monkeypatch.setattr(runner.Runner, "group", killed)
     with pytest.raises(KeyboardInterrupt):

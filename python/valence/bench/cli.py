@@ -13,7 +13,9 @@ from valence.bench.arguments import Parser
 #: The module of each verb, in the order of the help.
 VERBS = {
     "run": "running",
+    "aggregate": "aggregate",
     "compare": "comparison",
+    "bundle": "bundle",
     "make-data": "make_data",
     "env": "env",
     "models": "models",

@@ -23,11 +23,11 @@ def power_spectrum(inputs, params):
     for axis in range(3):
         atoms.arrays[f"c_diameter[{axis + 1}]"] = 2.0 * np.asarray(inputs["semiaxes"][:, axis], dtype=np.float64)
     projection = EllipsoidalDensityProjection(
-        max_angular=params["l"],
+        max_angular=params["lmax"],
         radial_basis_name="gto",
         cutoff_radius=params["cutoff"],
         radial_gaussian_width=params["width"],
-        max_radial=params["n"] - 1 if params.get("n") else None,
+        max_radial=params["nmax"] - 1 if params.get("nmax") else None,
         rotation_key="c_q",
         rotation_type="quaternion",
         basis_tol=1e-6,

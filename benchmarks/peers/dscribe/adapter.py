@@ -21,8 +21,8 @@ def soap(inputs, params):
     descriptor = SOAP(
         species=np.unique(inputs["numbers"]).tolist(),
         r_cut=params["cutoff"],
-        n_max=params["n"],
-        l_max=params["l"],
+        n_max=params["nmax"],
+        l_max=params["lmax"],
         sigma=params["width"],
         rbf=params["rbf"],
         periodic=periodic,

@@ -20,8 +20,8 @@ def calculator(params):
         density={"type": "Gaussian", "width": params["width"], "center_atom_weight": 1.0},
         basis={
             "type": "TensorProduct",
-            "max_angular": params["l"],
-            "radial": {"type": "Gto", "max_radial": params["n"] - 1},
+            "max_angular": params["lmax"],
+            "radial": {"type": "Gto", "max_radial": params["nmax"] - 1},
             "spline_accuracy": 1e-8,
         },
     )
@@ -40,7 +40,7 @@ def frames_of(inputs):
 def places(inputs, params):
     """First column and pair of species of each pair of neighbour types."""
     species = np.unique(inputs["numbers"]).tolist()
-    width = (params["l"] + 1) * params["n"] ** 2
+    width = (params["lmax"] + 1) * params["nmax"] ** 2
     pairs = [(a, b) for k, a in enumerate(species) for b in species[k:]]
     return {pair: slice(k * width, (k + 1) * width) for k, pair in enumerate(pairs)}, len(pairs) * width
 

@@ -43,7 +43,7 @@ def precise_root(overlap):
         context.prec = 60
         a, v = [list(row) for row in overlap], [[Decimal(int(i == j)) for j in range(n)] for i in range(n)]
         for _ in range(12):  # sweeps; convergence is quadratic
-            for p, q in ((p, q) for p in range(n) for q in range(p + 1, n) if a[p][q]):
+            for p, q in [(i, j) for i in range(n) for j in range(i + 1, n) if a[i][j]]:
                 theta = (a[q][q] - a[p][p]) / (2 * a[p][q])
                 t = (1 if theta >= 0 else -1) / (abs(theta) + (theta * theta + 1).sqrt())
                 c = 1 / (t * t + 1).sqrt()
@@ -132,7 +132,7 @@ def soap_coefficients(inputs, species, *, functions, n_max, lmax, width, reach, 
 
 def soap_featomic(inputs, params):
     """featomic's SoapPowerSpectrum with the Gto basis and a shifted cosine: pairs a <= b, then l, n1, n2."""
-    cutoff, n_max, lmax, width = (params[k] for k in ("cutoff", "n", "l", "width"))
+    cutoff, n_max, lmax, width = (params[k] for k in ("cutoff", "nmax", "lmax", "width"))
     smooth = params["smoothing"]
 
     def weight(r):
@@ -155,7 +155,7 @@ def soap_featomic(inputs, params):
 
 def soap_dscribe(inputs, params):
     """dscribe's SOAP: pairs a <= b, then l, n, n' (n' >= n where a = b); neighbours reach cutoff + sqrt(-2 ln 1e-3) sigma."""
-    cutoff, n_max, lmax, width = (params[k] for k in ("cutoff", "n", "l", "width"))
+    cutoff, n_max, lmax, width = (params[k] for k in ("cutoff", "nmax", "lmax", "width"))
     reach = cutoff + width * sqrt(-2 * log(1e-3))
     is_gto = params["rbf"] == "gto"
     functions = (dscribe_gto if is_gto else dscribe_polynomial)(n_max, cutoff)
@@ -175,7 +175,7 @@ def soap_dscribe(inputs, params):
 
 def radial_numbers(params):
     """Functions of each l: `n` of all, or those of anisoap's default, (lmax - l) // 2 + 1."""
-    return [params.get("n") or (params["l"] - l) // 2 + 1 for l in range(params["l"] + 1)]
+    return [params.get("nmax") or (params["lmax"] - l) // 2 + 1 for l in range(params["lmax"] + 1)]
 
 
 def anisoap(inputs, params):
@@ -184,7 +184,7 @@ def anisoap(inputs, params):
     A neighbour is the normal law of mean r and covariance R diag(semiaxes^2) R^T; its product with the basis' Gaussian is
     w times another, of mean and covariance mu, C below, whose moments of the polynomial are taken by quadrature.
     """
-    s, lmax, numbers = params["width"], params["l"], radial_numbers(params)
+    s, lmax, numbers = params["width"], params["lmax"], radial_numbers(params)
     source, target, r = pairs(inputs, params["cutoff"])
     q = np.asarray(inputs["orientation"], dtype=np.float64)
     frames = structures.rotations(q / np.sqrt((q * q).sum(1, keepdims=True)))[target]

@@ -1,0 +1,63 @@
+"""featomic (github.com/metatensor/featomic): SoapPowerSpectrum with closed-form radial integrals, and with its splines of 1e-8.
+Its threads are those of rayon's pool, set by RAYON_NUM_THREADS for the process."""
+
+import itertools
+
+import numpy as np
+
+PACKAGES = ["featomic"]
+
+
+def hypers(params, spline):
+    smoothing = {"type": "ShiftedCosine", "width": params["smoothing"]} if params.get("smoothing") else {"type": "Step"}
+    return {
+        "cutoff": {"radius": params["cutoff"], "smoothing": smoothing},
+        "density": {"type": "Gaussian", "width": params["width"]},
+        "basis": {
+            "type": "TensorProduct",
+            "max_angular": params["lmax"],
+            "radial": {"type": "Gto", "max_radial": params["nmax"]},
+            "spline_accuracy": spline,
+        },
+    }
+
+
+def soap(spline):
+    def prepare(inputs, params):
+        if params.get("basis", "featomic") != "featomic":
+            raise ImportError("featomic has its own radial functions alone")
+        import ase
+        import featomic
+
+        calculator = featomic.SoapPowerSpectrum(**hypers(params, spline))
+        frames = [
+            ase.Atoms(numbers=inputs["numbers"][a:b], positions=inputs["positions"][a:b], cell=c, pbc=p)
+            for (a, b), c, p in zip(itertools.pairwise(inputs["offsets"]), inputs["cell"], inputs["pbc"], strict=True)
+        ]
+        kinds = np.unique(inputs["numbers"])
+
+        def convert():
+            return [featomic.systems.AseSystem(f) for f in frames]
+
+        def call():
+            return calculator.compute(convert())
+
+        call.parts = convert, calculator.compute, lambda made: made
+        return call, lambda made: {"values": dense(made, inputs["offsets"], kinds)}
+
+    return prepare
+
+
+def dense(made, offsets, kinds):
+    """Rows of all centres, columns of all pairs of species a <= b; zeros where a centre has none."""
+    pairs = list(itertools.combinations_with_replacement(kinds, 2))
+    width = made.block(0).values.shape[-1]
+    out = np.zeros((offsets[-1], len(pairs) * width))
+    for key, block in made.items():
+        samples = np.asarray(block.samples.values)
+        at = pairs.index((key["neighbor_1_type"], key["neighbor_2_type"]))
+        out[offsets[samples[:, 0]] + samples[:, 1], at * width : (at + 1) * width] = block.values
+    return out
+
+
+BACKENDS = {"featomic": {"soap": soap(1e-8)}, "featomic-exact": {"soap": soap(None)}}

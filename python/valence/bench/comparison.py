@@ -60,7 +60,8 @@ class Side:
     samples: dict[tuple, list[float]] = field(default_factory=dict)  # (*group, backend) to times [s]
     absent: dict[tuple, str] = field(
         default_factory=dict
-    )  # (*group, backend) to the status of a row without a right result
+    )  # (*group, backend) to the status where there is no right result
+    is_whole: bool = True  # whether it has our rows without a peer too
 
 
 def read(path: Path, base: str = BASE) -> Side:
@@ -106,7 +107,7 @@ def number(row: dict, column: str) -> float:
 
 
 def of_ratios(rows: list[dict], base: str) -> Side:
-    side = Side()
+    side = Side(is_whole=False)
     for r in rows:
         if r["kind"] == "time" and r["fast"] == base:
             group = r["workload"], r["dtype"], int(r["threads"])
@@ -171,6 +172,8 @@ def compare_sides(a: Side, b: Side, *, fail_above: float = 1.10, base: str = BAS
         if status != "ok":
             continue
         common = dict(zip(("workload", "dtype", "threads"), group))
+        if not b.is_whole and not any(at[:3] == group for at in a.ratios):
+            continue
         was = b.ours.get(group, "missing")
         if was != "ok":
             rows.append({**common, "against": base, "regression": True, "note": f"{base} is {was} in B"})

@@ -8,6 +8,8 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 from valence.bench.record import key, write_text
 
 #: Keys of `<job>.metrics.json` that come first, in this order.
@@ -72,7 +74,7 @@ def metrics(point: dict) -> dict:
         "oublock": point.get("oublock"),
     }
     own = {k: point.get(k) for k in OWN_KEYS}
-    own["stages"] = own["stages"] or {}
+    own["stages"] = {k: float(np.median(v)) for k, v in (own["stages"] or {}).items()}
     rest = {k: v for k, v in point.items() if k not in named and k not in own}
     return {**named, **own, **rest}
 

@@ -172,14 +172,17 @@ def parse(tree: dict, name: str, sweep: str | None = None) -> Suite:
         for key in entry:
             one_of(f"key of workload {entry.get('name', '?')}", key, WORKLOAD_KEYS)
         base = {k: v for k, v in entry.items() if k != "sweep"}
-        workloads.append(workload(base, common))
+        plain = workload(base, common)
+        workloads.append(plain)
         if sweep is None:
-            chosen.append(workloads[-1])
+            chosen.append(plain)
         for axis in entry.get("sweep") or {}:
             one_of(f"sweep of workload {entry['name']}", axis, AXES)
             made = [workload(e, common) for e in expand(entry, axis)]
-            # A value that the workload itself has is the workload.
-            made = [w for w in made if w.name != entry["name"] or sweep is not None]
+            if sweep is None:  # a value that bears the name of the workload itself is the workload
+                for own in (w for w in made if w.name == entry["name"] and axis in sweeps):
+                    plain.swept = own.swept
+                made = [w for w in made if w.name != entry["name"]]
             if axis == sweep or (sweep is None and axis in sweeps):
                 chosen += made
             workloads += made

@@ -226,7 +226,10 @@ def test_unknown_names_list_the_known_ones(toys, capsys):
     assert main(["run", "--preset", "tyni"]) == 1
     assert "`preset` must be one of ['anisoap-torch', 'cpu', 'gpu', 'tiny'], got tyni" in capsys.readouterr().err
     assert main(["run", "--sweep", "speed"]) == 1
-    assert "`sweep` must be one of ['backend', 'batch', 'lmax', 'nmax', 'size', 'species', 'threads']" in capsys.readouterr().err
+    assert (
+        "`sweep` must be one of ['backend', 'batch', 'lmax', 'nmax', 'size', 'species', 'threads']"
+        in capsys.readouterr().err
+    )
     for arguments, message in (
         (["--backend", "vexin"], "`backend` must be one of ['absent', 'bad', 'cpu', 'dies', 'numpy'"),
         (["--workload", "x"], "`workload` must be one of ['array-20'"),

@@ -138,6 +138,7 @@ GENERATORS = {
     **gpu.GENERATORS,
     **data_layers.GENERATORS,
     **data_engine.GENERATORS,
+    **data_descriptors.GENERATORS,
     **data_mace.GENERATORS,
     **data_descriptors.GENERATORS,
 }

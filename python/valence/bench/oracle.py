@@ -218,6 +218,7 @@ OPERATIONS = {
     **oracle_equivariant.OPERATIONS,
     **oracle_layers.OPERATIONS,
     **oracle_engine.OPERATIONS,
+    **oracle_descriptors.OPERATIONS,
     **oracle_mace.OPERATIONS,
     **oracle_descriptors.OPERATIONS,
     **gpu.OPERATIONS,

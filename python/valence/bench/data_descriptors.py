@@ -133,7 +133,7 @@ def shapes(rng, dtype, n, diameters, orientation):
     """Quaternions and semiaxes of `n` like ellipsoids."""
     if orientation == "random":
         q = structures.random_quaternions(rng, n)
-    elif orientation is not None and len(orientation) == 4:
+    elif isinstance(orientation, list | tuple) and len(orientation) == 4:
         q = np.tile(np.asarray(orientation, dtype=np.float64), (n, 1))
     else:
         raise ValueError(f"`orientation` must be four numbers or random, got {orientation}")

@@ -21,7 +21,7 @@ SPECIES = ("species_unique", "species", "n_species")
 FILE = ("file", "xyz")
 WORDS = {"one_species": 1, "benzenes": 2, "three_species": 3, "four_species": 4}
 #: Of a headerless table.
-LEGACY = ("run", "file", "mode", "wall_s")
+LEGACY = ("rep", "file", "mode", "wall_s")
 
 
 def stem(name: str) -> str:
@@ -32,7 +32,7 @@ def stem(name: str) -> str:
 def species_of(name: str) -> int | None:
     """The number of species that the name of a file of the species sweep tells."""
     for word, count in WORDS.items():
-        if re.search(rf"(^|[^A-Za-z0-9]){word}($|[^A-Za-z0-9])", name):
+        if re.search(rf"(^|[^A-Za-z0-9_]){word}($|[^A-Za-z0-9])", name):
             return count
     found = re.search(r"(?:^|[^A-Za-z0-9])(\d+)_species", name)
     return int(found[1]) if found else None
@@ -83,7 +83,7 @@ def of_row(row: dict, path: Path) -> dict:
         "species": whole(first(row, SPECIES)),
         "source": str(path),
         "suite": row.get("suite") or "",
-        "rep": whole(row.get("rep") or None),
+        "rep": row.get("rep") or None,
         "point": row if "samples_s" in row else {},
     }  # fmt: skip
 

@@ -72,7 +72,8 @@ class Runner:
         self.families = families(settings.peers, settings.environments)
         self.adapters: dict[str, str] = {}
         self.where = self.backends_by_name()
-        self.asked = self.asked_for()
+        self.libraries = self.asked_for()
+        self.asked = [b for backends in self.libraries.values() for b in backends]
         names = [w.name for w in work.workloads]
         for name in settings.workloads or []:
             suite.one_of("workload", name, names)
@@ -97,12 +98,14 @@ class Runner:
                     self.adapters[backend] = name
         return found
 
-    def asked_for(self) -> list[str]:
+    def asked_for(self) -> dict[str, list[str]]:
         """The backends that are asked for by name; the name of a library stands for all of its backends."""
-        found = []
+        found = {}
         for name in self.settings.backends or []:
             suite.one_of("backend", name, {*self.where, *self.adapters.values()})
-            found += [name] if name in self.where else [b for b, library in self.adapters.items() if library == name]
+            found[name] = (
+                [name] if name in self.where else [b for b, library in self.adapters.items() if library == name]
+            )
         return found
 
     def earlier(self) -> dict[str, dict]:
@@ -131,7 +134,8 @@ class Runner:
         def has(w, backend):
             return backend in w.backends or w.op in self.where[backend][1]
 
-        nowhere = [b for b in self.asked if not any(has(w, b) for w in chosen)]
+        asked = self.libraries.values()
+        nowhere = [b for backends in asked if not any(has(w, x) for w in chosen for x in backends) for b in backends]
         for w in chosen:
             for change in ("repeats", "warmup", "rounds"):
                 if getattr(s, change) is not None:

@@ -50,14 +50,16 @@ _HOME = {
         "valence.equivariant",
     ),
     **dict.fromkeys(["Committee", "load"], "valence.model"),
+    **dict.fromkeys(["AniSoap"], "valence.descriptors"),
     "MolecularBatch": "valence.model.molecules",
     "ValenceEngine": "valence.model.engine",
 }
-_MODULES = ("atoms", "basis", "bench", "cuda", "edges", "equivariant", "model", "train")
+_MODULES = ("atoms", "basis", "bench", "cuda", "descriptors", "edges", "equivariant", "model", "train")
 
 if TYPE_CHECKING:
     from valence.atoms import Molecule, Systems, as_systems, concat, iread, read, samples, write
     from valence.basis import RadialBasis, cutoff_envelope, spherical_harmonics
+    from valence.descriptors import AniSoap
     from valence.edges import (
         AdaptiveNeighborMatrix,
         Edges,
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdaptiveNeighborMatrix",
+    "AniSoap",
     "Committee",
     "Edges",
     "Irreps",

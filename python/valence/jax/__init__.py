@@ -21,6 +21,7 @@ from valence._op import REGISTRY, Op, Static
 
 if TYPE_CHECKING:
     from valence.jax._polynomial import polynomial
+    from valence.jax.anisoap import AniSoap
     from valence.jax.layers import (
         ChannelWiseTensorProduct,
         FullyConnectedTensorProduct,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from valence.jax.scalars import Gate, SphericalHarmonics
 
 __all__ = [
+    "AniSoap",
     "ChannelWiseTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
@@ -44,6 +46,7 @@ __all__ = [
 
 #: What is not an op, and the module that defines it.
 _HOME = {
+    "AniSoap": "valence.jax.anisoap",
     "polynomial": "valence.jax._polynomial",
     **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.jax.scalars"),
     **dict.fromkeys(

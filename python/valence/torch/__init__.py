@@ -20,12 +20,14 @@ from valence._op import REGISTRY, Op, Static
 
 if TYPE_CHECKING:
     from valence.torch._polynomial import polynomial
+    from valence.torch.anisoap import AniSoap
     from valence.torch.contraction import SymmetricContraction
     from valence.torch.layers import ChannelWiseTensorProduct, FullyConnectedTensorProduct, Linear, TensorProduct
     from valence.torch.mace import Mace
     from valence.torch.scalars import Gate, SphericalHarmonics
 
 __all__ = [
+    "AniSoap",
     "ChannelWiseTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
@@ -49,6 +51,7 @@ _HOME = {
     **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.torch.scalars"),
     "SymmetricContraction": "valence.torch.contraction",
     "Mace": "valence.torch.mace",
+    "AniSoap": "valence.torch.anisoap",
 }
 
 

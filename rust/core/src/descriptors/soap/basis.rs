@@ -196,7 +196,7 @@ mod tests {
         let message = |b: Basis| b.degree(2).unwrap_err().to_string();
         let text = message(Basis::DscribeGto { count: 4, r_cut: 0.9 });
         assert_eq!(text, "`r_cut` must be above 1 Angstrom for the basis dscribe_gto, got 0.9");
-        let text = message(Basis::DscribePolynomial { count: 30, r_cut: 5.0 });
+        let text = message(Basis::DscribePolynomial { count: 16, r_cut: 5.0 });
         assert!(text.starts_with("`max_radial` must be so small that the radial functions are independent"), "{text}");
     }
 }

@@ -22,6 +22,7 @@ from valence._op import REGISTRY, Op, Static
 if TYPE_CHECKING:
     from valence.jax._polynomial import polynomial
     from valence.jax.anisoap import AniSoap
+    from valence.jax.descriptors import Soap
     from valence.jax.layers import (
         ChannelWiseTensorProduct,
         FullyConnectedTensorProduct,
@@ -37,6 +38,7 @@ __all__ = [
     "FullyConnectedTensorProduct",
     "Gate",
     "Linear",
+    "Soap",
     "SphericalHarmonics",
     "SymmetricContraction",
     "TensorProduct",
@@ -48,6 +50,7 @@ __all__ = [
 _HOME = {
     "AniSoap": "valence.jax.anisoap",
     "polynomial": "valence.jax._polynomial",
+    "Soap": "valence.jax.descriptors",
     **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.jax.scalars"),
     **dict.fromkeys(
         [

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from valence.torch._polynomial import polynomial
     from valence.torch.anisoap import AniSoap
     from valence.torch.contraction import SymmetricContraction
+    from valence.torch.descriptors import Soap
     from valence.torch.layers import ChannelWiseTensorProduct, FullyConnectedTensorProduct, Linear, TensorProduct
     from valence.torch.mace import Mace
     from valence.torch.scalars import Gate, SphericalHarmonics
@@ -33,6 +34,7 @@ __all__ = [
     "Gate",
     "Linear",
     "Mace",
+    "Soap",
     "SphericalHarmonics",
     "SymmetricContraction",
     "TensorProduct",
@@ -44,6 +46,7 @@ __all__ = [
 #: What is not an op, and the module that defines it.
 _HOME = {
     "polynomial": "valence.torch._polynomial",
+    "Soap": "valence.torch.descriptors",
     **dict.fromkeys(
         ["ChannelWiseTensorProduct", "FullyConnectedTensorProduct", "Linear", "TensorProduct"],
         "valence.torch.layers",

@@ -13,6 +13,7 @@ mod graph;
 mod mace;
 mod model;
 mod op;
+mod soap;
 mod table;
 
 use pyo3::prelude::*;
@@ -32,5 +33,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     graph::register(m)?;
     mace::register(m)?;
     model::register(m)?;
+    soap::register(m)?;
     Ok(())
 }

@@ -5,4 +5,5 @@ pub mod extended;
 pub mod loewdin;
 pub mod pairs;
 pub mod power;
+pub mod soap;
 pub mod tiles;

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-use super::tiles::Tile;
-use crate::basis::lanes::{Job, Lanes, Simd, dispatch};
+use super::tiles::{Emit, Store, Tile};
+use crate::basis::lanes::{Job, Lanes, MAX_LANES, Simd, dispatch};
 use crate::pool;
 use crate::real::Real;
 
@@ -266,6 +266,11 @@ impl Spectrum {
         dispatch(Products { spectrum: self, left: panel, right: panel, both: false, out });
     }
 
+    /// [`Spectrum::forward`] without SIMD.
+    pub fn forward_plain<T: Simd>(&self, panel: &[T], out: &mut [T]) {
+        Products { spectrum: self, left: panel, right: panel, both: false, out }.run::<T::Plain>();
+    }
+
     /// The change of p under the change `tangent` of the panel: f (dc c + c dc).
     pub fn forward_along<T: Simd>(&self, panel: &[T], tangent: &[T], out: &mut [T]) {
         dispatch(Products { spectrum: self, left: panel, right: tangent, both: true, out });
@@ -382,7 +387,6 @@ impl<T: Simd> Job<T> for Products<'_, T> {
             }
             let out = &mut out[range];
             let (x, y) = (d.start + block.left * d.padded, d.start + block.right * d.padded);
-            let scale = L::of(d.factor * block.factor);
             let columns = n.next_multiple_of(L::N);
             let first = Tile {
                 left: &self.left[x..],
@@ -398,40 +402,53 @@ impl<T: Simd> Job<T> for Products<'_, T> {
                 right_step: d.row,
                 depth: d.m,
             };
-            let triangle = block.triangle;
-            let mut put = |r: usize, c: usize, sum: L| {
-                let sum = sum * scale;
-                if !triangle && c + L::N <= n {
-                    return sum.store(&mut out[r * n + c..]);
-                }
-                let mut buffer = [T::ZERO; crate::basis::lanes::MAX_LANES];
-                sum.store(&mut buffer);
-                for (k, value) in buffer[..L::N].iter().enumerate() {
-                    let y = c + k;
-                    if y >= n || (triangle && y < r) {
-                        continue;
-                    }
-                    match triangle {
-                        true => {
-                            let own = if y == r { T::of(1.0 / block.factor) } else { T::ONE };
-                            out[r * n - r * (r + 1) / 2 + y] = *value * own;
-                        }
-                        false => out[r * n + y] = *value,
-                    }
-                }
-            };
+            let mut put =
+                Part { out, n, scale: d.factor * block.factor, diagonal: block.triangle.then_some(1.0 / block.factor) };
             if self.both {
                 let mut column = 0;
                 while column < columns {
                     for r in 0..n {
                         let mut sum = first.product::<L, 1, 1>(r, column);
                         second.add(r, column, &mut sum);
-                        put(r, column, sum[0][0]);
+                        put.put(r, column, sum[0][0]);
                     }
                     column += L::N;
                 }
             } else {
                 first.for_each::<L>(n, columns, &mut put);
+            }
+        }
+    }
+}
+
+/// The features of one block and degree: [n, n], or its upper triangle.
+struct Part<'a, T> {
+    out: &'a mut [T],
+    n: usize,
+    scale: f64,
+    /// Of a triangle: the factor of the diagonal.
+    diagonal: Option<f64>,
+}
+
+impl<L: Lanes> Emit<L> for Part<'_, L::T> {
+    #[inline(always)]
+    fn put(&mut self, r: usize, c: usize, sum: L) {
+        let (sum, n) = (sum * L::of(self.scale), self.n);
+        if self.diagonal.is_none() && c + L::N <= n {
+            return sum.store(&mut self.out[r * n + c..]);
+        }
+        let mut buffer = [L::T::ZERO; MAX_LANES];
+        sum.store(&mut buffer);
+        for (k, value) in buffer[..L::N].iter().enumerate() {
+            let y = c + k;
+            match self.diagonal {
+                _ if y >= n => {}
+                None => self.out[r * n + y] = *value,
+                Some(_) if y < r => {}
+                Some(own) => {
+                    let factor = if y == r { L::T::of(own) } else { L::T::ONE };
+                    self.out[r * n - r * (r + 1) / 2 + y] = *value * factor;
+                }
             }
         }
     }
@@ -455,7 +472,7 @@ impl<T: Simd> Job<T> for Apply<'_, T> {
         let panel = &self.panel[d.start..d.start + d.m * d.row];
         let out = &mut self.out[d.start..d.start + d.m * d.row];
         let tile = Tile { left: panel, left_steps: [d.row, 1], right: self.matrix, right_step: d.row, depth: d.row };
-        tile.for_each::<L>(d.m, d.row, |m, c, sum| sum.store(&mut out[m * d.row + c..]));
+        tile.for_each::<L>(d.m, d.row, &mut Store { out, step: d.row });
     }
 }
 

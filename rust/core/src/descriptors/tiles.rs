@@ -14,6 +14,39 @@ pub struct Tile<'a, T> {
     pub depth: usize,
 }
 
+/// Takes the lanes of a product. A trait and not a closure: closures are compiled apart from the function that enables the
+/// registers, and then run without them.
+pub trait Emit<L> {
+    fn put(&mut self, row: usize, column: usize, sum: L);
+}
+
+/// Stores at `row * step + column`.
+pub struct Store<'a, T> {
+    pub out: &'a mut [T],
+    pub step: usize,
+}
+
+impl<L: Lanes> Emit<L> for Store<'_, L::T> {
+    #[inline(always)]
+    fn put(&mut self, row: usize, column: usize, sum: L) {
+        sum.store(&mut self.out[row * self.step + column..]);
+    }
+}
+
+/// Adds there.
+pub struct Add<'a, T> {
+    pub out: &'a mut [T],
+    pub step: usize,
+}
+
+impl<L: Lanes> Emit<L> for Add<'_, L::T> {
+    #[inline(always)]
+    fn put(&mut self, row: usize, column: usize, sum: L) {
+        let to = &mut self.out[row * self.step + column..];
+        (L::load(to) + sum).store(to);
+    }
+}
+
 impl<T: Simd> Tile<'_, T> {
     /// R rows of V lanes, from row `row` and column `column` on.
     ///
@@ -60,27 +93,22 @@ impl<T: Simd> Tile<'_, T> {
         *sum = acc;
     }
 
-    /// All of `rows` x `columns` (a multiple of the lanes), handed to `emit(row, column, lanes)`.
+    /// All of `rows` x `columns` (a multiple of the lanes), handed to `emit`.
     #[inline(always)]
-    pub fn for_each<L: Lanes<T = T>>(&self, rows: usize, columns: usize, mut emit: impl FnMut(usize, usize, L)) {
+    pub fn for_each<L: Lanes<T = T>>(&self, rows: usize, columns: usize, emit: &mut impl Emit<L>) {
         let mut column = 0;
         while column + 2 * L::N <= columns {
-            self.column::<L, 2>(rows, column, &mut emit);
+            self.column::<L, 2>(rows, column, emit);
             column += 2 * L::N;
         }
         while column < columns {
-            self.column::<L, 1>(rows, column, &mut emit);
+            self.column::<L, 1>(rows, column, emit);
             column += L::N;
         }
     }
 
     #[inline(always)]
-    fn column<L: Lanes<T = T>, const V: usize>(
-        &self,
-        rows: usize,
-        column: usize,
-        emit: &mut impl FnMut(usize, usize, L),
-    ) {
+    fn column<L: Lanes<T = T>, const V: usize>(&self, rows: usize, column: usize, emit: &mut impl Emit<L>) {
         let mut row = 0;
         while row + 4 <= rows {
             self.block::<L, 4, V>(row, column, emit);
@@ -99,12 +127,12 @@ impl<T: Simd> Tile<'_, T> {
         &self,
         row: usize,
         column: usize,
-        emit: &mut impl FnMut(usize, usize, L),
+        emit: &mut impl Emit<L>,
     ) {
         let sum = self.product::<L, R, V>(row, column);
         for r in 0..R {
             for v in 0..V {
-                emit(row + r, column + v * L::N, sum[r][v]);
+                emit.put(row + r, column + v * L::N, sum[r][v]);
             }
         }
     }

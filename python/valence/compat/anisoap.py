@@ -15,6 +15,7 @@ import numpy as np
 
 from valence.atoms import as_systems
 from valence.descriptors import AniSoap
+from valence.descriptors.anisoap_results import features
 
 __all__ = ["EllipsoidalDensityProjection"]
 
@@ -112,7 +113,7 @@ class EllipsoidalDensityProjection:
         found = calculator.compute(frames)
         systems, samples = found.systems, _samples(found.systems)
         names = ["n_1_a", "neighbor_types_1_a", "k_2", "n_1_b", "neighbor_types_1_b", "l_2"]
-        properties = Labels(names, found._features()[:, [1, 2, 0, 3, 4, 0]])
+        properties = Labels(names, features(found.radial, found.species, False)[:, [1, 2, 0, 3, 4, 0]])
         component = Labels(["spherical_harmonics_m"], np.zeros((1, 1), np.int32))
         keys, blocks = [], []
         for center in found.species:

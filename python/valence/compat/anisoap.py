@@ -63,7 +63,7 @@ class EllipsoidalDensityProjection:
             basis_tol,
         )
         self.calculator = AniSoap.from_anisoap(*parameters)
-        self._raw: AniSoap | None = None
+        self._made: dict[str, AniSoap] = {}
         self.num_ns = list(self.calculator.radial)
 
     def transform(
@@ -76,7 +76,7 @@ class EllipsoidalDensityProjection:
         """
         Labels, TensorBlock, TensorMap = _metatensor()
         systems = as_systems(frames)
-        calculator = self.calculator if normalize else self._unnormalized()
+        calculator = self.calculator if normalize else self._with(normalize=False)
         found = calculator.coefficients(systems)
         samples = _samples(systems)
         keys, blocks = [], []
@@ -106,9 +106,7 @@ class EllipsoidalDensityProjection:
         """
         calculator = self.calculator
         if mean_over_samples:
-            calculator = AniSoap(**{**calculator.get_params(), "mean_over_samples": True})
-            calculator._column = self.calculator._column
-            return calculator.compute(frames).values.squeeze()
+            return self._with(mean_over_samples=True).compute(frames).values.squeeze()
         Labels, TensorBlock, TensorMap = _metatensor()
         found = calculator.compute(frames)
         systems, samples = found.systems, _samples(found.systems)
@@ -130,11 +128,14 @@ class EllipsoidalDensityProjection:
         labels = Labels(["order_nu", "angular_channel", "types_center"], np.array(keys, np.int32).reshape(-1, 3))
         return TensorMap(labels, blocks)
 
-    def _unnormalized(self) -> AniSoap:
-        if self._raw is None:
-            self._raw = AniSoap(**{**self.calculator.get_params(), "normalize": False})
-            self._raw._column = self.calculator._column
-        return self._raw
+    def _with(self, **change: bool) -> AniSoap:
+        """The calculator with another option, made once."""
+        name = next(iter(change))
+        if name not in self._made:
+            made = AniSoap(**{**self.calculator.get_params(), **change})
+            made._column = self.calculator._column
+            self._made[name] = made
+        return self._made[name]
 
 
 def _samples(systems: Any) -> np.ndarray:

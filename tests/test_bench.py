@@ -224,7 +224,12 @@ def test_a_family_uses_its_own_environment_where_there_is_one(toys):
 
 def test_unknown_names_list_the_known_ones(toys, capsys):
     assert main(["run", "--preset", "tyni"]) == 1
-    assert "`preset` must be one of ['tiny']" in capsys.readouterr().err
+    assert "`preset` must be one of ['anisoap-torch', 'cpu', 'gpu', 'tiny'], got tyni" in capsys.readouterr().err
+    assert main(["run", "--sweep", "speed"]) == 1
+    assert (
+        "`sweep` must be one of ['backend', 'batch', 'lmax', 'nmax', 'size', 'species', 'threads']"
+        in capsys.readouterr().err
+    )
     for arguments, message in (
         (["--backend", "vexin"], "`backend` must be one of ['absent', 'bad', 'cpu', 'dies', 'numpy'"),
         (["--workload", "x"], "`workload` must be one of ['array-20'"),
@@ -270,10 +275,10 @@ def test_resume_after_a_kill_gives_the_same_table(toys, monkeypatch):
     whole = runner.run(toy_suite(["a", "b", "c"]), settings("whole.json"))
     group = runner.Runner.group
 
-    def killed(self, w, *rest):
-        if w.name == "b":
+    def killed(self, g, *rest):
+        if g.workload.name == "b":
             raise KeyboardInterrupt
-        group(self, w, *rest)
+        group(self, g, *rest)
 
     monkeypatch.setattr(runner.Runner, "group", killed)
     with pytest.raises(KeyboardInterrupt):

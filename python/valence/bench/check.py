@@ -28,7 +28,9 @@ def sort_edges(arrays: dict) -> dict:
 
 
 def rows_of(arrays: dict, sources) -> dict:
-    """The edges of some sources alone."""
+    """The edges, or the rows, of some sources alone."""
+    if not set(EDGES) <= set(arrays):
+        return {k: np.asarray(v)[sources] for k, v in arrays.items()}
     keep = np.isin(arrays["source"], sources)
     return {k: (np.asarray(v)[keep] if k in EDGES else v) for k, v in arrays.items()}
 

@@ -6,13 +6,14 @@ A generator takes keyword parameters, a seeded `numpy.random.Generator` and the 
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from pathlib import Path
 
 import numpy as np
 
-from valence.bench import data_engine, data_layers, data_mace, gpu
+from valence.bench import data_descriptors, data_engine, data_layers, data_mace, gpu
 
 
 def liquid(rng, dtype, *, atoms, density=0.1, jitter=0.25, order="shuffled", frames=1, step=0.0):
@@ -137,17 +138,36 @@ GENERATORS = {
     **gpu.GENERATORS,
     **data_layers.GENERATORS,
     **data_engine.GENERATORS,
+    **data_descriptors.GENERATORS,
     **data_mace.GENERATORS,
+    **data_descriptors.GENERATORS,
 }
 
 
-def make(data: dict, dtype: str, seed: int, folder) -> tuple[dict, int]:
-    """Arrays and count of a workload's `data` entry, {kind, **parameters}."""
+def make(data: dict, dtype: str, seed: int, folder, *, root=None, batch=None, frames=None) -> tuple[dict, int]:
+    """Arrays and count of a workload's `data` entry, {kind, **parameters}.
+
+    `root` is a folder of the caller's own files, for kinds that read them; `batch` the number of systems of kinds that have
+    `systems` or `frames`, and `frames` that of kinds that have `frames`.
+
+    Raises ValueError where `batch` is given and the kind has no number of systems.
+    """
     parameters = dict(data)
     kind = parameters.pop("kind", None)
     if kind not in GENERATORS:
         raise ValueError(f"`kind` must be one of {sorted(GENERATORS)}, got {kind}")
-    if kind == "extxyz":
+    generator = GENERATORS[kind]
+    takes = inspect.signature(generator).parameters
+    if "folder" in takes:
         parameters["folder"] = folder
+    if "root" in takes:
+        parameters["root"] = root
+    if frames is not None and "frames" in takes:
+        parameters["frames"] = frames
+    if batch is not None:
+        many = [n for n in ("systems", "frames") if n in takes]
+        if not many:
+            raise ValueError(f"`batch` must be left out for data of kind {kind}, which has no systems, got {batch}")
+        parameters[many[0]] = batch
     rng = np.random.default_rng(parameters.pop("seed", seed))
-    return GENERATORS[kind](rng, np.dtype(dtype), **parameters)
+    return generator(rng, np.dtype(dtype), **parameters)

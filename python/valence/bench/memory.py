@@ -18,10 +18,56 @@ from pathlib import Path
 import numpy as np
 
 from valence.bench import data, environment, record, suite
-from valence.bench.peers import Worker, families
+from valence.bench.arguments import add_peers, add_report, keep, place_of
+from valence.bench.peers import Worker, WorkerFailed, families
+from valence.bench.runner import end_on_terminate
 from valence.bench.worker import load
 
 KIND = "memory"
+HELP = "resident and peak memory over time, of a workload of a suite or of any command; exit code 1: it failed"
+
+
+def add_arguments(p) -> None:
+    add_report(p, "memory")
+    p.add_argument("--interval", type=float, default=0.01, help="seconds between samples (default %(default)s)")
+    p.add_argument(
+        "--timeout", type=float, default=600.0, help="seconds for one answer of the worker, or for the command"
+    )
+    p.add_argument("--preset", help="name of a suite (see list)")
+    p.add_argument("--config", type=Path, help="a suite of your own, YAML")
+    p.add_argument("--workload", help="of the suite")
+    p.add_argument("--backend", default="cpu")
+    p.add_argument("--dtype", help="(default the workload's first)")
+    p.add_argument("--threads", type=int, help="(default the workload's first)")
+    p.add_argument("--calls", type=int, default=20, help="of the workload (default %(default)s)")
+    p.add_argument("command", nargs="*", metavar="-- COMMAND", help="a command to run instead")
+    add_peers(p)
+
+
+def main(a) -> int:
+    out = place_of(a)
+    end_on_terminate()
+    if a.command:
+        if a.preset or a.config or a.workload:
+            raise ValueError("`command` must stand alone, got a suite beside it")
+        made = of_command(a.command, name=a.name, interval=a.interval, timeout=a.timeout)
+        keep(a, write_figure, text, made, out)
+        return int(made["job"]["returncode"] != 0)
+    if not (a.preset or a.config):
+        raise ValueError("`memory` must have a job: --preset SUITE --workload NAME, or -- COMMAND, got none")
+    work = suite.load(a.config or suite.find(a.preset))
+    workloads = {w.name: w for w in work.workloads}
+    w = workloads[suite.one_of("workload", a.workload, workloads)]
+    try:
+        made = of_workload(
+            w, name=a.name, backend=a.backend, dtype=a.dtype, threads=a.threads, calls=a.calls, interval=a.interval,
+            seed=a.seed, timeout=a.timeout, peers=a.peers, environments=a.envs,
+        )  # fmt: skip
+    except WorkerFailed as e:
+        print(f"valence.bench: error: {e}", file=sys.stderr)
+        return 1
+    keep(a, write_figure, text, made, out)
+    return 0
 
 
 def status_kb(pid: int, *fields: str) -> list[int] | None:

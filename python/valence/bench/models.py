@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import valence
 from valence.bench import data_mace
+from valence.bench.arguments import add_peers
 from valence.bench.peers import families, peers_folder
 
 FAMILY = "mace"
+HELP = "make the networks that the suite of MACE runs, in the environment of its peers"
+
+
+def add_arguments(p) -> None:
+    p.add_argument("--output", type=Path, help="folder (default $VALENCE_BENCH_MODELS or benchmarks/.models)")
+    add_peers(p)
+
+
+def main(a) -> int:
+    try:
+        print(make(a.output, peers=a.peers, environments=a.envs))
+    except subprocess.CalledProcessError as e:
+        print(f"valence.bench: error: the script of the peers ended with {e.returncode}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def make(folder=None, *, peers=None, environments=None) -> Path:

@@ -12,7 +12,15 @@ import math
 
 import numpy as np
 
-from valence.bench import gpu, oracle_engine, oracle_equivariant, oracle_layers, oracle_mace, oracle_symmetric
+from valence.bench import (
+    gpu,
+    oracle_descriptors,
+    oracle_engine,
+    oracle_equivariant,
+    oracle_layers,
+    oracle_mace,
+    oracle_symmetric,
+)
 
 SYMBOLS = {"H": 1, "C": 6, "N": 7, "O": 8}
 
@@ -210,6 +218,8 @@ OPERATIONS = {
     **oracle_equivariant.OPERATIONS,
     **oracle_layers.OPERATIONS,
     **oracle_engine.OPERATIONS,
+    **oracle_descriptors.OPERATIONS,
     **oracle_mace.OPERATIONS,
+    **oracle_descriptors.OPERATIONS,
     **gpu.OPERATIONS,
 }

@@ -7,7 +7,7 @@ import importlib
 
 import numpy as np
 
-from valence.bench import ours_engine, ours_equivariant, ours_layers, ours_mace, ours_symmetric
+from valence.bench import ours_descriptors, ours_engine, ours_equivariant, ours_layers, ours_mace, ours_symmetric
 
 PACKAGES = ["valence"]
 
@@ -188,7 +188,10 @@ def jax_length(which):
     return prepare
 
 
-NUMPY = ("neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz")
+NUMPY = (
+    "neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz", "soap_featomic", "soap_dscribe",
+    "anisoap", "tensor_product", "tensor_product_simple",
+)  # fmt: skip
 
 BACKENDS = {
     "numpy": {**{name: reference(name) for name in NUMPY}, "edge_length": numpy_length},
@@ -205,6 +208,7 @@ BACKENDS = {
         **ours_symmetric.CPU,
         **ours_equivariant.CPU,
         **ours_layers.CPU,
+        **ours_descriptors.CPU,
         **ours_engine.CPU,
         **ours_mace.CPU,
     },

@@ -14,13 +14,17 @@ BASE = "cpu"  # the backend whose speed the ratios are about
 
 
 def write_text(path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, raw: bytes) -> None:
     """Write a file under a temporary name beside it and rename: a reader or an interruption never sees half of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "w") as f:
-            f.write(text)
+        with os.fdopen(handle, "wb") as f:
+            f.write(raw)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -73,7 +77,7 @@ def ratios(points: dict, targets: dict, relations: list[dict]) -> list[dict]:
         if ours is None or ours["status"] != "ok":
             continue
         name = f"{p['workload']}: {BASE} over {p['backend']}"
-        r = bootstrap_ratio(p["samples_s"], ours["samples_s"])
+        r = bootstrap_ratio(p["samples_s"], ours["samples_s"], passes=(p.get("passes"), ours.get("passes")))
         rows.append({
             "name": name, "workload": p["workload"], "dtype": p["dtype"], "threads": p["threads"],
             "slow": p["backend"], "fast": BASE, "kind": "time",
@@ -113,7 +117,8 @@ def relate(points: dict, relation: dict) -> list[dict]:
             return []
         r = dict.fromkeys(("ratio", "low", "high"), scale * slow["call_rss_kb"] / fast["call_rss_kb"])
     else:
-        r = {k: v * scale for k, v in bootstrap_ratio(slow["samples_s"], fast["samples_s"]).items()}
+        passes = slow.get("passes"), fast.get("passes")
+        r = {k: v * scale for k, v in bootstrap_ratio(slow["samples_s"], fast["samples_s"], passes=passes).items()}
     ends = {e: f"{p['workload']} {p['backend']} {p['threads']}t" for e, p in (("slow", slow), ("fast", fast))}
     return [{**common, **{k: fast[k] for k in ("workload", "dtype", "threads")}, **ends, "kind": kind,
              **limits(r, *bounds)}]  # fmt: skip

@@ -6,13 +6,16 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
+
 from valence.bench.record import BASE, write_text
 
 POINT_COLUMNS = [
     "workload", "room", "op", "backend", "backend_used", "version", "dtype", "threads", "batch", "N", "rows", "runs", "inner",
     "wall_median", "wall_iqr", "wall_min", "wall_mean", "wall_std", "cpu_mean", "per_item_ns", "ratio", "ratio_low",
     "ratio_high", "max_rss_kb", "call_rss_kb", "output_bytes", "checksum", "checksum_sq", "max_err", "startup_s", "status",
-    "reason", "edges", "per_edge_ns",
+    "reason", "edges", "per_edge_ns", "species", "lmax", "nmax", "sweep", "alloc_bytes", "conv_in_s", "compute_s", "conv_out_s",
+    "stages",
 ]  # fmt: skip
 RATIO_COLUMNS = ["name", "workload", "dtype", "threads", "slow", "fast", "kind", "ratio", "low", "high", "at_least",
                  "at_most", "reached"]  # fmt: skip
@@ -51,6 +54,11 @@ def point_rows(record: dict) -> list[dict]:
             row["per_item_ns"] = 1e9 * p["wall_median"] / p["N"]
         if p.get("wall_median") and p.get("edges"):
             row["per_edge_ns"] = 1e9 * p["wall_median"] / p["edges"]
+        row["sweep"] = p["sweep"]["axis"] if p.get("sweep") else None
+        for part, seconds in (p.get("parts") or {}).items():
+            row[f"{part}_s"] = float(np.median(seconds))
+        stages = {k: float(np.median(v)) for k, v in (p.get("stages") or {}).items()}
+        row["stages"] = " ".join(f"{k}={v:.6g}" for k, v in stages.items()) or None
         r = speed.get((p["workload"], p["dtype"], p["threads"], p["backend"]))
         if r:
             row["ratio"], row["ratio_low"], row["ratio_high"] = r["ratio"], r["low"], r["high"]
@@ -65,7 +73,7 @@ def write_tables(record: dict, path) -> list[Path]:
     return [to["points"], to["ratios"]]
 
 
-def write_figure(record: dict, path) -> Path | None:
+def figure(record: dict):
     """Speed-ups as bars on a logarithmic axis, with their 95% intervals and targets. None where there is nothing to draw."""
     rows = [r for r in record["ratios"] if r["kind"] == "time"]
     if not rows:
@@ -94,10 +102,18 @@ def write_figure(record: dict, path) -> Path | None:
     axes.set_xlabel("slower over faster (black: target, red: not reached, lines: 95 % interval)")
     cpu = record["environment"].get("cpu_model") or "unknown CPU"
     axes.set_title(f"{record['name']}: {cpu}", fontsize=9)
+    return figure
+
+
+def write_figure(record: dict, path) -> Path | None:
+    """The figure at its place; None where there is nothing to draw."""
+    made = figure(record)
+    if made is None:
+        return None
     to = places(path)["figure"]
     to.parent.mkdir(parents=True, exist_ok=True)
     temporary = to.with_name(f".{to.name}")
-    figure.savefig(temporary, dpi=160, format="png")
+    made.savefig(temporary, dpi=160, format="png")
     temporary.replace(to)
     return to
 

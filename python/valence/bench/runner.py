@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
-import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from valence.bench import check, data, environment, oracle, record, report, suite
+from valence.bench.journal import Journal, key_of, write_logs
 from valence.bench.peers import Family, Worker, WorkerFailed, families
+from valence.bench.progress import Progress
+from valence.bench.settings import Settings
 from valence.bench.statistics import summary
 from valence.bench.worker import load
 
@@ -20,29 +23,9 @@ DONE = ("ok", "wrong")
 EXIT = {"failed": 1, "wrong": 2, "mismatch": 3}
 
 
-@dataclass
-class Settings:
-    """What the command line adds to a suite; None leaves the suite's own word."""
-
-    out: Path
-    backends: list[str] | None = None
-    workloads: list[str] | None = None
-    threads: list[int] | None = None
-    repeats: int | None = None
-    warmup: int | None = None
-    rounds: int | None = None
-    resume: bool = False
-    force: bool = False
-    seed: int = 0
-    timeout: float = 600.0
-    peers: str | None = None
-    environments: str | None = None
-    pin: bool = False
-    progress: bool = field(default_factory=lambda: sys.stderr.isatty())
-
-
 def run(work: suite.Suite, settings: Settings) -> dict:
-    """The record of a suite; the file is written after every group, so that an interruption keeps what is done."""
+    """The record of a suite. Every row is a file of its own until the run ends, so that a killed one loses at most the row
+    in flight; the record is written after every group."""
     if work.device == "cuda":
         from valence import cuda
 
@@ -51,10 +34,19 @@ def run(work: suite.Suite, settings: Settings) -> dict:
     runner = Runner(work, settings)
     try:
         runner.all()
+        made = runner.save()
+        runner.journal.clear()
+    except BaseException:
+        if runner.finished():
+            runner.save()
+        raise
     finally:
         runner.close()
-        made = runner.save()
     report.write_tables(made, settings.out)
+    if settings.out.parent.name == "metrics":
+        for point in made["points"]:
+            if point["status"] != "skipped":
+                write_logs(point, settings.out.parent.parent / "logs")
     return made
 
 
@@ -63,111 +55,193 @@ def exit_code(made: dict) -> int:
     return max((EXIT.get(p["status"], 0) for p in made["points"]), default=0)
 
 
+@dataclass
+class Group:
+    """Rows that are timed together: one workload, dtype and number of threads, all backends."""
+
+    workload: suite.Workload
+    dtype: str
+    threads: int
+    rows: dict[str, str]  # key to backend
+    definition: str
+
+
 class Runner:
     def __init__(self, work: suite.Suite, settings: Settings):
         self.work, self.settings = work, settings
         self.families = families(settings.peers, settings.environments)
+        self.adapters: dict[str, str] = {}
         self.where = self.backends_by_name()
-        for name in settings.backends or []:
-            suite.one_of("backend", name, self.where)
+        self.libraries = self.asked_for()
+        self.asked = [b for backends in self.libraries.values() for b in backends]
         names = [w.name for w in work.workloads]
         for name in settings.workloads or []:
             suite.one_of("workload", name, names)
+        self.passes = settings.passes or work.passes
         self.workers: dict[tuple[str, int], Worker] = {}
         self.reference: tuple[str, dict] = ("", {})
-        self.environment = environment.report(ask_torch=False)
+        self.journal = Journal(settings.out)
         self.points = self.earlier()
+        self.environment = environment.report(ask_torch=False)
         self.folder = tempfile.TemporaryDirectory(prefix="valence-bench-")
+        self.progress = Progress(work.name, 0, False)
 
-    def backends_by_name(self) -> dict[str, Family]:
-        """Every backend of every adapter; only the adapters' tables are read, no library is imported."""
+    def backends_by_name(self) -> dict[str, tuple[Family, dict]]:
+        """Every backend of every adapter with its operations; only the adapters' tables are read, no library is imported."""
         found = {}
         for family in self.families.values():
             for name, path in family.adapters.items():
-                for backend in load(f"{name}={path}").BACKENDS:
+                for backend, operations in load(f"{name}={path}").BACKENDS.items():
                     if backend in found:
                         raise ValueError(f"backend names must differ, got {backend} in {name} and another adapter")
-                    found[backend] = family
+                    found[backend] = family, operations
+                    self.adapters[backend] = name
+        return found
+
+    def asked_for(self) -> dict[str, list[str]]:
+        """The backends that are asked for by name; the name of a library stands for all of its backends."""
+        found = {}
+        for name in self.settings.backends or []:
+            suite.one_of("backend", name, {*self.where, *self.adapters.values()})
+            found[name] = (
+                [name] if name in self.where else [b for b, library in self.adapters.items() if library == name]
+            )
         return found
 
     def earlier(self) -> dict[str, dict]:
-        """Finished points of the file to resume; refuses a file that is there without --resume or --force."""
-        out = self.settings.out
-        if not out.exists() or self.settings.force:
+        """Rows of the file to resume and of a run that was killed; refuses what is there without --resume or --force."""
+        out, s = self.settings.out, self.settings
+        if s.force:
+            self.journal.clear()
             return {}
-        if not self.settings.resume:
-            raise FileExistsError(f"{out} exists: add --resume to run what is missing, or --force to replace it")
-        return {
-            record.key(p["workload"], p["backend"], p["dtype"], p["threads"]): p
-            for p in record.read_json(out)["points"]
-            if p["status"] in DONE
-        }
+        if (out.exists() or self.journal.there()) and not s.resume:
+            there = out if out.exists() else self.journal.folder
+            raise FileExistsError(f"{there} exists: add --resume to run what is missing, or --force to replace it")
+        points = {}
+        if out.exists():
+            points = {key_of(p): p for p in record.read_json(out)["points"] if p["status"] in DONE}
+        for k, row in self.journal.read().items():
+            if row["status"] in DONE and len(row["round"]) > len(points.get(k, {}).get("round", [])):
+                points[k] = row
+        return points
 
-    def plan(self):
-        """Groups in the suite's order: (workload, dtype, threads, backends). A group is timed together."""
-        s = self.settings
-        for w in self.work.workloads:
-            if s.workloads and w.name not in s.workloads:
-                continue
+    def plan(self) -> list[Group]:
+        """The groups in the suite's order. A backend that was asked for runs wherever its library has the operation; where it
+        is in no workload at all, each has a row for it that fails with the reason."""
+        s, groups = self.settings, []
+        chosen = [w for w in self.work.workloads if not s.workloads or w.name in s.workloads]
+
+        def has(w, backend):
+            return backend in w.backends or w.op in self.where[backend][1]
+
+        asked = self.libraries.values()
+        nowhere = [b for backends in asked if not any(has(w, x) for w in chosen for x in backends) for b in backends]
+        for w in chosen:
             for change in ("repeats", "warmup", "rounds"):
                 if getattr(s, change) is not None:
                     setattr(w, change, getattr(s, change))
+            w.isolate = w.isolate or s.isolate
+            backends = w.backends
+            if self.asked:
+                backends = [b for b in w.backends if b in self.asked]
+                backends += [b for b in self.asked if b not in backends and (has(w, b) or b in nowhere)]
             for dtype in w.dtype:
                 for threads in s.threads or w.threads:
-                    backends = [b for b in w.backends if not s.backends or b in s.backends]
-                    yield w, dtype, threads, backends
+                    rows = {record.key(w.name, b, dtype, threads): b for b in backends}
+                    groups.append(Group(w, dtype, threads, rows, self.definition(w, dtype, threads)))
+        return groups
 
     def definition(self, w: suite.Workload, dtype: str, threads: int) -> str:
-        said = [w.op, w.data, w.params, dtype, threads, w.repeats, w.warmup, w.rounds, w.isolate, self.settings.seed]
+        s = self.settings
+        said = [w.op, w.data, w.params, dtype, threads, w.repeats, w.warmup, w.rounds, w.isolate, s.seed]
+        for more in (w.batch, s.frames, s.data and str(s.data)):
+            said += [more] if more is not None else []
         return check.fingerprint({}, repr(said))
 
+    def missing(self, group: Group, until: int) -> dict[str, list[int]]:
+        """For each row of a group the rounds below `until` that have not been timed."""
+        left = {}
+        for k in group.rows:
+            point = self.points.get(k)
+            if point is None or point.get("definition") != group.definition:
+                left[k] = list(range(until))
+            elif point["status"] in DONE:
+                left[k] = sorted(set(range(until)) - set(point["round"]))
+        return {k: rounds for k, rounds in left.items() if rounds}
+
     def all(self) -> None:
-        order = []
-        for w, dtype, threads, backends in list(self.plan()):
-            definition = self.definition(w, dtype, threads)
-            keys = {record.key(w.name, b, dtype, threads): b for b in backends}
-            order += keys
-            missing = {k: b for k, b in keys.items() if self.points.get(k, {}).get("definition") != definition}
-            if missing:
-                self.note(f"{w.name} {dtype} {threads} thread(s)")
-                self.group(w, dtype, threads, missing, definition)
-                self.save()
+        """`passes` times over all groups, each with its part of the rounds and new workers: what differs from one start of a
+        process to the next is then in the samples."""
+        groups = self.plan()
+        for g in groups:  # a row that failed is tried again, one of another definition starts anew
+            for k in g.rows:
+                if k in self.points and self.points[k].get("definition") != g.definition:
+                    del self.points[k]
+        total = sum(len(r) for g in groups for r in self.missing(g, g.workload.rounds).values())
+        self.progress = Progress(self.work.name, total, self.settings.progress)
+        for p in range(self.passes):
+            for g in groups:
+                missing = self.missing(g, -(-g.workload.rounds * (p + 1) // self.passes))
+                if missing:
+                    self.group(g, missing, p)
+                    self.save()
+            self.close_workers()
+        self.progress.close()
         # A resumed file lists its points in the suite's order, as an uninterrupted one does.
+        order = [k for g in groups for k in g.rows]
         rest = [k for k in self.points if k not in order]
         self.points = {k: self.points[k] for k in [*order, *rest] if k in self.points}
 
-    def note(self, text: str) -> None:
-        if self.settings.progress:
-            print(f"[{self.work.name}] {text}", file=sys.stderr, flush=True)
+    def new_point(self, g: Group, backend: str, inputs: dict, count: int) -> dict:
+        w = g.workload
+        point = {
+            "workload": w.name, "room": w.room, "op": w.op, "backend": backend, "dtype": g.dtype, "threads": g.threads,
+            "batch": len(inputs["offsets"]) - 1 if "offsets" in inputs else 1, "N": count, "unit": w.unit, "status": "ok",
+            "reason": None, "definition": g.definition, "isolate": w.isolate, "git": self.environment["git"],
+            "suite": self.work.preset or self.work.name, "sweep": w.swept,
+            "lmax": w.params.get("lmax"), "nmax": w.params.get("nmax"), "species": None,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }  # fmt: skip
+        if "numbers" in inputs:
+            point["species"] = len(np.unique(inputs["numbers"]))
+        if "num_edges" in inputs:
+            point["edges"] = int(inputs["num_edges"])
+        return point
 
-    def group(self, w, dtype, threads, missing: dict[str, str], definition: str) -> None:
+    def group(self, g: Group, missing: dict[str, list[int]], p: int) -> None:
+        w = g.workload
         folder = Path(tempfile.mkdtemp(dir=self.folder.name))
-        inputs, count = data.make(w.data, dtype, self.settings.seed, folder)
+        inputs, count = data.make(
+            w.data,
+            g.dtype,
+            self.settings.seed,
+            folder,
+            root=self.settings.data,
+            batch=w.batch,
+            frames=self.settings.frames,
+        )
         np.savez(folder / "inputs.npz", **inputs)
         live = {}
-        batch = len(inputs["offsets"]) - 1 if "offsets" in inputs else 1
-        for k, backend in missing.items():
-            point = {
-                "workload": w.name, "room": w.room, "op": w.op, "backend": backend, "dtype": dtype, "threads": threads,
-                "batch": batch, "N": count, "unit": w.unit, "status": "ok", "reason": None, "definition": definition,
-                "isolate": w.isolate, "git": self.environment["git"],
-            }  # fmt: skip
-            if "num_edges" in inputs:
-                point["edges"] = int(inputs["num_edges"])
-            self.points[k] = point
+        for k in missing:
+            backend = g.rows[k]
+            point = self.points.setdefault(k, self.new_point(g, backend, inputs, count))
+            self.progress.step(f"{w.name} {backend}")
             if backend not in self.where:
                 self.absent(point, "no adapter of that name in the folder of peers")
+                self.progress.step(w.name, w.rounds)
                 continue
             worker = None
             try:
-                worker = self.worker(self.where[backend], threads, fresh=w.isolate)
+                worker = self.worker(self.where[backend][0], g.threads, fresh=w.isolate)
                 if self.prepare(worker, k, w, point, inputs, folder):
                     live[k] = worker
             except (WorkerFailed, OSError) as e:
                 point.update(status="failed", reason=str(e))
-            if w.isolate and worker is not None and k not in live:
-                worker.close()
-        self.time(w, live)
+            if k not in live:
+                self.progress.step(w.name, w.rounds)
+                if w.isolate and worker is not None:
+                    worker.close()
+        self.time(w, live, missing, p)
         for k, worker in live.items():
             if worker.alive:
                 worker.ask("drop", key=k)
@@ -176,7 +250,7 @@ class Runner:
 
     def absent(self, point: dict, reason: str) -> None:
         """A backend that is not there: a failure if it was asked for by name, else skipped; the reason is kept."""
-        asked = point["backend"] in (self.settings.backends or [])
+        asked = point["backend"] in self.asked
         point.update(status="failed" if asked else "skipped", reason=reason)
 
     def worker(self, family: Family, threads: int, fresh: bool) -> Worker:
@@ -191,6 +265,7 @@ class Runner:
     def prepare(self, worker, k, w, point, inputs, folder) -> bool:
         """Set up, check and warm one backend; False where it has nothing to time."""
         params = {**w.params, "threads": point["threads"]}
+        fresh = "samples_s" not in point  # the first pass checks it
         answer = worker.ask(
             "setup", key=k, op=w.op, backend=point["backend"], inputs=str(folder / "inputs.npz"), params=params
         )
@@ -198,7 +273,7 @@ class Runner:
         if "missing" in answer:
             self.absent(point, answer["missing"])
             return False
-        own = self.where[point["backend"]].adapters
+        own = self.where[point["backend"]][0].adapters
         versions = answer["versions"]
         names = [v for v in versions if v != "numpy"]
         version = versions.get(names[0]) if names else versions["numpy"]
@@ -207,16 +282,21 @@ class Runner:
             reason = f"`backend` must run as {point['backend']}, got {answer['backend_used']}"
             point.update(status="mismatch", reason=reason)
             return False
-        self.verify(worker, k, w, point, inputs, folder)
-        point["inner"] = worker.ask("warm", key=k, repeats=w.warmup)["inner"]
-        point.update(samples_s=[], cpu_s=[], round=[])
+        if fresh:
+            self.verify(worker, k, w, point, inputs, folder)
+        inner = worker.ask("warm", key=k, repeats=w.warmup)["inner"]
+        if fresh:
+            point.update(inner=inner, samples_s=[], cpu_s=[], round=[], passes=[], parts={}, stages={})
+        if self.settings.profile:
+            for stage, seconds in worker.ask("stages", key=k)["stages"].items():
+                point["stages"].setdefault(stage, []).append(seconds)
         return True
 
     def verify(self, worker, k, w, point, inputs, folder) -> None:
         """One call against the NumPy reference: marks the point wrong, never stops it."""
         to = Path(tempfile.mkdtemp(dir=folder))
         answer = worker.ask("output", key=k, folder=str(to))
-        point.update(output_bytes=answer["output_bytes"], call_rss_kb=answer["call_rss_kb"])
+        point.update({n: answer[n] for n in ("output_bytes", "call_rss_kb", "alloc_bytes")})
         arrays = check.load(to)
         params = dict(w.params)
         if w.check_rows:
@@ -226,6 +306,8 @@ class Runner:
             self.reference = (name, oracle.OPERATIONS[w.op](inputs, params))
         first = next(iter(self.reference[1]))
         point["rows"] = len(arrays[first]) if first in arrays and arrays[first].ndim else None
+        if set(check.EDGES) <= set(arrays):
+            point["edges"] = point["rows"]
         if w.check_rows:
             arrays = check.rows_of(arrays, params["sources"])
         arrays = check.sort_edges(arrays)
@@ -241,14 +323,14 @@ class Runner:
         for file in to.glob("*.npy"):
             file.unlink()
 
-    def time(self, w, live: dict[str, Worker]) -> None:
-        """`rounds` rounds over all backends, each beginning one further, so that drift hits all alike."""
+    def time(self, w, live: dict[str, Worker], missing: dict[str, list[int]], p: int) -> None:
+        """The missing rounds over all backends, each beginning one further, so that drift hits all alike."""
         keys = list(live)
-        for r in range(w.rounds):
+        for r in sorted({r for k in keys for r in missing[k]}):
             start = r % max(1, len(keys))
             for k in keys[start:] + keys[:start]:
                 point = self.points[k]
-                if point["status"] not in DONE:
+                if point["status"] not in DONE or r not in missing[k]:
                     continue
                 try:
                     answer = live[k].ask("time", key=k, repeats=w.repeats, inner=point["inner"])
@@ -257,33 +339,44 @@ class Runner:
                     continue
                 point["samples_s"] += answer["samples"]
                 point["cpu_s"] += answer["cpu"]
+                for name, seconds in answer["parts"].items():
+                    point["parts"].setdefault(name, []).extend(seconds)
                 point["round"] += [r] * w.repeats
-                point["max_rss_kb"] = answer["max_rss_kb"]
-        for k in keys:
-            point = self.points[k]
-            if point["status"] in DONE:
+                point["passes"] += [p] * w.repeats
+                point.update({n: answer[n] for n in ("max_rss_kb", "inblock", "oublock")})
                 point.update(summary(point["samples_s"]), cpu_mean=float(np.mean(point["cpu_s"])))
+                self.journal.write(point)
+                self.progress.step(f"{w.name} {point['backend']}", 1)
+
+    def finished(self) -> dict[str, dict]:
+        """The rows that have a sample, or a reason for having none."""
+        return {k: p for k, p in self.points.items() if p.get("wall_median") is not None or p.get("reason") is not None}
 
     def save(self) -> dict:
-        """Write the finished points; those of a group that was interrupted are not among them."""
-        started = ("wall_median", "reason")
-        finished = {k: p for k, p in self.points.items() if any(p.get(s) is not None for s in started)}
+        """Write the finished rows; one that was interrupted has fewer `runs`."""
+        finished = self.finished()
         targets = {w.name: w.targets for w in self.work.workloads}
         made = {
             "schema": record.SCHEMA,
             "name": self.work.name,
             "title": self.work.title,
             "environment": self.environment,
-            "settings": {"seed": self.settings.seed, "pin": self.settings.pin},
+            "settings": {"seed": self.settings.seed, "pin": self.settings.pin, "passes": self.passes},
+            "note": self.work.note,
             "points": list(finished.values()),
             "ratios": record.ratios(finished, targets, self.work.relations),
         }
         record.write_json(self.settings.out, made)
         return made
 
-    def close(self) -> None:
+    def close_workers(self) -> None:
         for worker in self.workers.values():
             worker.close()
+        self.workers.clear()
+
+    def close(self) -> None:
+        self.progress.close()
+        self.close_workers()
         self.folder.cleanup()
 
 

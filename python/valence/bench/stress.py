@@ -15,6 +15,7 @@ from __future__ import annotations
 import gc
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,10 +25,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from valence.bench import environment, record
+from valence.bench.arguments import add_report, keep, place_of, whole_numbers
 from valence.bench.memory import canvas
+from valence.bench.runner import end_on_terminate
 from valence.bench.worker import memory_kb
 
 KIND = "stress"
+HELP = "many molecules, random sizes, many threads, repeated; exit code 2: a result changed or was lost, 1: memory grew"
 #: An element that no example network knows: its molecules must be refused, each by an error in its own place.
 UNKNOWN = 79
 
@@ -52,6 +56,44 @@ class Settings:
         if not self.threads or min(self.threads) < 1:
             raise ValueError(f"`threads` must be whole numbers of at least 1, got {list(self.threads)}")
         return self
+
+
+def add_arguments(p) -> None:
+    add_report(p, "stress")
+    d = Settings()
+    p.add_argument(
+        "--model", help="a file for valence.load: energies and forces (default the example weights of ValenceEngine)"
+    )
+    for option, what in (
+        ("molecules", ""),
+        ("callers", "Python threads that call at a time "),
+        ("rounds", "at least 3 "),
+    ):
+        p.add_argument(f"--{option}", type=int, default=getattr(d, option), help=f"{what}(default %(default)s)")
+    p.add_argument(
+        "--atoms", type=whole_numbers, default=list(d.atoms), help="least and most of a molecule (default 1,60)"
+    )
+    p.add_argument("--threads", type=whole_numbers, default=list(d.threads), help="of the pool (default 1,2,4)")
+    p.add_argument(
+        "--growth-mib",
+        type=float,
+        default=d.growth_mib,
+        help="of resident memory that is allowed (default %(default)s)",
+    )
+
+
+def main(a) -> int:
+    out = place_of(a)
+    if len(a.atoms) != 2:
+        raise ValueError(f"`atoms` must be two numbers by comma, got {len(a.atoms)}")
+    settings = Settings(
+        a.molecules, (a.atoms[0], a.atoms[1]), tuple(a.threads), a.callers, a.rounds, a.growth_mib, a.seed
+    ).check()
+    subject = Model(a.model) if a.model else Engine()
+    end_on_terminate()
+    made = run(subject, settings, lambda said: print(f"[stress] {said}", file=sys.stderr, flush=True))
+    keep(a, write_figure, text, made, out)
+    return exit_code(made)
 
 
 class Subject(Protocol):

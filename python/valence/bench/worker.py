@@ -13,6 +13,10 @@ and returns the library's own result; `collect(result)` turns it into a dict of 
 `prepare` may stand the text of a program: the call then starts an interpreter on it, with the file of inputs as its
 argument, and reads the arrays as JSON from its last line.
 `params` holds the workload's parameters and `threads`.
+
+A `call` may carry `parts`, three functions whose composition it is: reading Python objects into arrays (`conv_in`, called without
+an argument), `compute`, and making the result (`conv_out`); their times are kept with each sample and add up to it. It may carry
+`stages`, a function that does the call once with the operation's own timers on and returns {stage: seconds}.
 """
 
 from __future__ import annotations
@@ -26,12 +30,15 @@ import subprocess
 import sys
 import time
 import traceback
+import tracemalloc
 from importlib import metadata
 
 import numpy as np
 
 BLOCK_S = 0.020  # a call shorter than a quarter of this is timed in blocks at least this long
 SHORT_S = 0.005
+TRACED_S = 1.0  # a longer call is not made once more to count its bytes
+PARTS = ("conv_in", "compute", "conv_out")
 
 
 def load(spec):
@@ -123,7 +130,9 @@ class Worker:
         gc.collect()
         reset_peak()
         before = memory_kb("VmRSS")
+        began = time.perf_counter()
         result = call()
+        seconds = time.perf_counter() - began
         peak = memory_kb("VmHWM")
         arrays = {k: np.ascontiguousarray(v) for k, v in collect(result).items()}
         del result
@@ -133,7 +142,24 @@ class Worker:
             "arrays": sorted(arrays),
             "output_bytes": int(sum(v.nbytes for v in arrays.values())),
             "call_rss_kb": None if peak is None or before is None else max(0, peak - before),
+            "alloc_bytes": self.allocated(call) if seconds < TRACED_S else None,
         }
+
+    @staticmethod
+    def allocated(call):
+        """The peak of what Python and NumPy allocate in one call; memory of other libraries is seen in `call_rss_kb` alone."""
+        tracemalloc.start(1)
+        try:
+            call()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    def stages(self, m):
+        """The operation's own timers in one call, {} where it has none."""
+        call, _ = self.calls[m["key"]]
+        function = getattr(call, "stages", None)
+        return {"stages": {k: float(v) for k, v in function().items()} if function else {}}
 
     def warm(self, m):
         """`repeats` calls that are not kept; the answer says how many calls make a block."""
@@ -159,19 +185,42 @@ class Worker:
             call()
         return time.perf_counter() - wall, time.process_time() - cpu
 
+    @staticmethod
+    def block_of_parts(parts, inner):
+        """The same with the seconds of each part; the wall time is their sum, read from one clock."""
+        clock, (first, second, third) = time.perf_counter, parts
+        spent, cpu = [0.0, 0.0, 0.0], time.process_time()
+        for _ in range(inner):
+            t0 = clock()
+            made = first()
+            t1 = clock()
+            made = second(made)
+            t2 = clock()
+            made = third(made)
+            t3 = clock()
+            spent[0] += t1 - t0
+            spent[1] += t2 - t1
+            spent[2] += t3 - t2
+        return sum(spent), time.process_time() - cpu, spent
+
     def time(self, m):
         call, _ = self.calls[m["key"]]
-        samples, cpu = [], []
+        parts = getattr(call, "parts", None)
+        samples, cpu, split = [], [], {name: [] for name in PARTS} if parts else {}
         for _ in range(m["repeats"]):
             gc.collect()
             gc.disable()
             try:
-                wall, busy = self.block(call, m["inner"])
+                wall, busy, *spent = self.block_of_parts(parts, m["inner"]) if parts else self.block(call, m["inner"])
             finally:
                 gc.enable()
             samples.append(wall / m["inner"])
             cpu.append(busy / m["inner"])
-        return {"samples": samples, "cpu": cpu, "max_rss_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+            for name, seconds in zip(PARTS, spent[0] if spent else ()):
+                split[name].append(seconds / m["inner"])
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {"samples": samples, "cpu": cpu, "parts": split, "max_rss_kb": usage.ru_maxrss,
+                "inblock": usage.ru_inblock, "oublock": usage.ru_oublock}  # fmt: skip
 
     def drop(self, m):
         self.calls.pop(m["key"], None)
@@ -184,7 +233,7 @@ def main(specs):
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     worker = Worker([load(s) for s in specs])
-    verbs = {v: getattr(worker, v) for v in ("hello", "setup", "output", "warm", "time", "drop")}
+    verbs = {v: getattr(worker, v) for v in ("hello", "setup", "output", "warm", "time", "stages", "drop")}
     for line in sys.stdin:
         message = json.loads(line)
         try:

@@ -15,6 +15,8 @@ VERBS = {
     "run": "running",
     "aggregate": "aggregate",
     "compare": "comparison",
+    "plot": "plot",
+    "roofline": "roofline",
     "bundle": "bundle",
     "make-data": "make_data",
     "env": "env",

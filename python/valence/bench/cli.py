@@ -17,6 +17,7 @@ VERBS = {
     "compare": "comparison",
     "plot": "plot",
     "roofline": "roofline",
+    "profile": "profiling",
     "bundle": "bundle",
     "make-data": "make_data",
     "env": "env",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -62,6 +63,26 @@ def git_revision() -> str | None:
     return out.stdout.strip() or None if out.returncode == 0 else None
 
 
+def wheel() -> dict:
+    """The compiled module: its tag, the compiler that it names, and the instructions it is built for."""
+    from valence import _native
+
+    try:
+        said = (metadata.distribution("valence").read_text("WHEEL") or "").splitlines()
+    except metadata.PackageNotFoundError:
+        said = []
+    compiler = None
+    if path := getattr(_native, "__file__", None):
+        found = re.search(rb"rustc version [0-9.]+ \([0-9a-f]+ [0-9-]+\)", Path(path).read_bytes())
+        compiler = found[0].decode() if found else None
+    baseline = {"x86_64": ["sse", "sse2"], "aarch64": ["neon"]}.get(platform.machine(), [])
+    chosen = ["avx2", "fma"] if platform.machine() == "x86_64" else []
+    return {
+        "tag": next((line.split(":", 1)[1].strip() for line in said if line.startswith("Tag:")), None),
+        "compiler": compiler, "target_features": baseline, "chosen_at_run_time": chosen,
+    }  # fmt: skip
+
+
 def report(*, ask_torch: bool = True) -> dict:
     """The environment as a tree for JSON; the six keys of torch's own report come first."""
     flags = set((field("/proc/cpuinfo", "flags") or "").split())
@@ -77,6 +98,7 @@ def report(*, ask_torch: bool = True) -> dict:
         "memory_kb": int(memory.split()[0]) if memory else None,
         "os": platform.platform(),
         "cpu_features": sorted(flags & {"sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl"}),
+        "wheel": wheel(),
         "thread_variables": {v: os.environ[v] for v in THREAD_VARIABLES if v in os.environ},
         "git": git_revision(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

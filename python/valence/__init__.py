@@ -50,14 +50,16 @@ _HOME = {
         "valence.equivariant",
     ),
     **dict.fromkeys(["Committee", "load"], "valence.model"),
+    "Soap": "valence.descriptors",
     "MolecularBatch": "valence.model.molecules",
     "ValenceEngine": "valence.model.engine",
 }
-_MODULES = ("atoms", "basis", "bench", "cuda", "edges", "equivariant", "model", "train")
+_MODULES = ("atoms", "basis", "bench", "cuda", "descriptors", "edges", "equivariant", "model", "train")
 
 if TYPE_CHECKING:
     from valence.atoms import Molecule, Systems, as_systems, concat, iread, read, samples, write
     from valence.basis import RadialBasis, cutoff_envelope, spherical_harmonics
+    from valence.descriptors import Soap
     from valence.edges import (
         AdaptiveNeighborMatrix,
         Edges,
@@ -94,6 +96,7 @@ __all__ = [
     "Molecule",
     "NeighborList",
     "RadialBasis",
+    "Soap",
     "Systems",
     "ValenceEngine",
     "as_systems",

@@ -21,6 +21,7 @@ from valence._op import REGISTRY, Op, Static
 
 if TYPE_CHECKING:
     from valence.jax._polynomial import polynomial
+    from valence.jax.descriptors import Soap
     from valence.jax.layers import (
         ChannelWiseTensorProduct,
         FullyConnectedTensorProduct,
@@ -35,6 +36,7 @@ __all__ = [
     "FullyConnectedTensorProduct",
     "Gate",
     "Linear",
+    "Soap",
     "SphericalHarmonics",
     "SymmetricContraction",
     "TensorProduct",
@@ -45,6 +47,7 @@ __all__ = [
 #: What is not an op, and the module that defines it.
 _HOME = {
     "polynomial": "valence.jax._polynomial",
+    "Soap": "valence.jax.descriptors",
     **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.jax.scalars"),
     **dict.fromkeys(
         [

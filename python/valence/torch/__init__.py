@@ -21,6 +21,7 @@ from valence._op import REGISTRY, Op, Static
 if TYPE_CHECKING:
     from valence.torch._polynomial import polynomial
     from valence.torch.contraction import SymmetricContraction
+    from valence.torch.descriptors import Soap
     from valence.torch.layers import ChannelWiseTensorProduct, FullyConnectedTensorProduct, Linear, TensorProduct
     from valence.torch.mace import Mace
     from valence.torch.scalars import Gate, SphericalHarmonics
@@ -31,6 +32,7 @@ __all__ = [
     "Gate",
     "Linear",
     "Mace",
+    "Soap",
     "SphericalHarmonics",
     "SymmetricContraction",
     "TensorProduct",
@@ -42,6 +44,7 @@ __all__ = [
 #: What is not an op, and the module that defines it.
 _HOME = {
     "polynomial": "valence.torch._polynomial",
+    "Soap": "valence.torch.descriptors",
     **dict.fromkeys(
         ["ChannelWiseTensorProduct", "FullyConnectedTensorProduct", "Linear", "TensorProduct"],
         "valence.torch.layers",

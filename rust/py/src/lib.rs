@@ -12,6 +12,7 @@ mod graph;
 mod mace;
 mod model;
 mod op;
+mod soap;
 mod table;
 
 use pyo3::prelude::*;
@@ -30,5 +31,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     graph::register(m)?;
     mace::register(m)?;
     model::register(m)?;
+    soap::register(m)?;
     Ok(())
 }

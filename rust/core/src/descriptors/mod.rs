@@ -1,0 +1,8 @@
+//! Descriptors of environments.
+
+pub mod extended;
+pub mod loewdin;
+pub mod pairs;
+pub mod power;
+pub mod soap;
+pub mod tiles;

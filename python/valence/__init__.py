@@ -50,6 +50,7 @@ _HOME = {
         "valence.equivariant",
     ),
     **dict.fromkeys(["Committee", "load"], "valence.model"),
+    "AniSoap": "valence.descriptors",
     "Soap": "valence.descriptors",
     "MolecularBatch": "valence.model.molecules",
     "ValenceEngine": "valence.model.engine",
@@ -59,7 +60,7 @@ _MODULES = ("atoms", "basis", "bench", "cuda", "descriptors", "edges", "equivari
 if TYPE_CHECKING:
     from valence.atoms import Molecule, Systems, as_systems, concat, iread, read, samples, write
     from valence.basis import RadialBasis, cutoff_envelope, spherical_harmonics
-    from valence.descriptors import Soap
+    from valence.descriptors import AniSoap, Soap
     from valence.edges import (
         AdaptiveNeighborMatrix,
         Edges,
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdaptiveNeighborMatrix",
+    "AniSoap",
     "Committee",
     "Edges",
     "Irreps",

@@ -21,6 +21,7 @@ from valence._op import REGISTRY, Op, Static
 
 if TYPE_CHECKING:
     from valence.jax._polynomial import polynomial
+    from valence.jax.anisoap import AniSoap
     from valence.jax.descriptors import Soap
     from valence.jax.layers import (
         ChannelWiseTensorProduct,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from valence.jax.scalars import Gate, SphericalHarmonics
 
 __all__ = [
+    "AniSoap",
     "ChannelWiseTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
@@ -46,6 +48,7 @@ __all__ = [
 
 #: What is not an op, and the module that defines it.
 _HOME = {
+    "AniSoap": "valence.jax.anisoap",
     "polynomial": "valence.jax._polynomial",
     "Soap": "valence.jax.descriptors",
     **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.jax.scalars"),

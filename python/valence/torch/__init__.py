@@ -20,6 +20,7 @@ from valence._op import REGISTRY, Op, Static
 
 if TYPE_CHECKING:
     from valence.torch._polynomial import polynomial
+    from valence.torch.anisoap import AniSoap
     from valence.torch.contraction import SymmetricContraction
     from valence.torch.descriptors import Soap
     from valence.torch.layers import ChannelWiseTensorProduct, FullyConnectedTensorProduct, Linear, TensorProduct
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from valence.torch.scalars import Gate, SphericalHarmonics
 
 __all__ = [
+    "AniSoap",
     "ChannelWiseTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
@@ -52,6 +54,7 @@ _HOME = {
     **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.torch.scalars"),
     "SymmetricContraction": "valence.torch.contraction",
     "Mace": "valence.torch.mace",
+    "AniSoap": "valence.torch.anisoap",
 }
 
 

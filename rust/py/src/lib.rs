@@ -1,5 +1,6 @@
 //! The glue between Python and the other floors: borrow, check, release the GIL, call, map the error.
 
+mod anisoap;
 mod atoms;
 mod basis;
 mod cuda;
@@ -23,6 +24,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     table::register(m)?;
     ffi::register(m)?;
     cuda::register(m)?;
+    anisoap::register(m)?;
     atoms::register(m)?;
     edges::register(m)?;
     basis::register(m)?;

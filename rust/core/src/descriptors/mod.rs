@@ -1,5 +1,6 @@
 //! Descriptors of environments.
 
+pub mod anisoap;
 pub mod extended;
 pub mod loewdin;
 pub mod pairs;

@@ -50,8 +50,7 @@ _HOME = {
         "valence.equivariant",
     ),
     **dict.fromkeys(["Committee", "load"], "valence.model"),
-    "AniSoap": "valence.descriptors",
-    "Soap": "valence.descriptors",
+    **dict.fromkeys(["AniSoap", "Soap"], "valence.descriptors"),
     "MolecularBatch": "valence.model.molecules",
     "ValenceEngine": "valence.model.engine",
 }

@@ -7,7 +7,15 @@ import importlib
 
 import numpy as np
 
-from valence.bench import ours_descriptors, ours_engine, ours_equivariant, ours_layers, ours_mace, ours_symmetric
+from valence.bench import (
+    ours_descriptors,
+    ours_engine,
+    ours_equivariant,
+    ours_gradients,
+    ours_layers,
+    ours_mace,
+    ours_symmetric,
+)
 
 PACKAGES = ["valence"]
 
@@ -188,10 +196,8 @@ def jax_length(which):
     return prepare
 
 
-NUMPY = (
-    "neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz", "soap_featomic", "soap_dscribe",
-    "anisoap", "tensor_product", "tensor_product_simple",
-)  # fmt: skip
+NUMPY = ("neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz", "soap", "anisoap", "tensor_product",
+         "tensor_product_simple")  # fmt: skip
 
 BACKENDS = {
     "numpy": {**{name: reference(name) for name in NUMPY}, "edge_length": numpy_length},
@@ -208,9 +214,10 @@ BACKENDS = {
         **ours_symmetric.CPU,
         **ours_equivariant.CPU,
         **ours_layers.CPU,
-        **ours_descriptors.CPU,
         **ours_engine.CPU,
         **ours_mace.CPU,
+        **ours_descriptors.CPU,
+        **ours_gradients.CPU,
     },
     "cpu-ir-mul": ours_layers.INSIDE,
     "cpu-exact": {**ours_mace.EXACT, **ours_engine.EXACT},

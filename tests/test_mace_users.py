@@ -130,7 +130,7 @@ def test_load_takes_the_options_of_the_family_and_refuses_others():
         vl.load(SOURCE, surprise=1)
     vl.load(SOURCE, threads=2)
     assert vl.get_num_threads() == 2
-    with pytest.raises(ValueError, match=r"^`n` must be a number of threads"):
+    with pytest.raises(ValueError, match=r"^`threads` must be a number from 1 to 4096"):
         vl.load(SOURCE, threads=0)
 
 

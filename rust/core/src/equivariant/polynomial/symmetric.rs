@@ -212,7 +212,7 @@ impl Symmetric {
         let groups = Groups::new(&index, height);
         let parts: Vec<(usize, T)> = self.folding.parts.iter().map(|&(class, u)| (class, T::of(u))).collect();
         // A fixed rule, so that sums over atoms have one order for any number of threads.
-        let most = rows.count.div_ceil(16).clamp(32, 256).next_multiple_of(TILE);
+        let most = rows.count.div_ceil(16).clamp(16, 256).next_multiple_of(TILE);
         let mut outs: Vec<Option<&mut [T]>> = out.chunks_exact_mut(self.sizes[2]).map(Some).collect();
         let mut grads: Vec<Option<&mut [T]>> = grad_x.chunks_exact_mut(self.sizes[1]).map(Some).collect();
         let mut units = Vec::new();

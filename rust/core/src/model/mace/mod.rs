@@ -205,6 +205,12 @@ impl<T: Simd> Mace<T> {
     /// Energies of all atoms and, if asked for, the gradient to the edge vectors and the features of each layer.
     pub fn compute(&self, graph: &Graph, gradient: bool, features: bool) -> Result<Output<T>> {
         graph.check(self.head.elements, self.head.heads)?;
+        // Into the pool once: its threads would fall asleep between the many short regions of a call from outside.
+        let work = graph.receiver.len() * self.layers.first().map_or(0, |l| l.coupling.weights());
+        crate::pool::run(work, |_| self.inside(graph, gradient, features))
+    }
+
+    fn inside(&self, graph: &Graph, gradient: bool, features: bool) -> Result<Output<T>> {
         let Some(ordered) = Ordered::new(graph, messages::tile_size(graph.elements.len())) else {
             return Ok(run::run(self, graph, gradient, features));
         };

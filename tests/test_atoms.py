@@ -96,9 +96,9 @@ def test_strided_and_fortran_arrays_give_the_same_batch():
         ({"orientation": np.zeros((2, 4))}, ValueError, "`orientation` must be quaternions that are not zero"),
         ({"orientation": np.zeros((2, 3, 3))}, ValueError, "`orientation` must be orthogonal matrices"),
         (
-            {"semiaxes": [[1.0, 1, 1], [1, 0, 1]]},
+            {"semiaxes": [[1.0, 1, 1], [1, -0.5, 1]]},
             ValueError,
-            "`semiaxes` must be positive lengths in Angstrom, got 0.0 in",
+            "`semiaxes` must be lengths in Angstrom, zero or more, got -0.5 in",
         ),
         ({"forces": np.zeros((3, 3))}, ValueError, "`forces` must be of shape [N, ...] = [2, ...], got [3, 3]"),
     ],

@@ -51,14 +51,16 @@ _HOME = {
         "valence.equivariant",
     ),
     **dict.fromkeys(["Committee", "load"], "valence.model"),
+    **dict.fromkeys(["AniSoap", "Soap"], "valence.descriptors"),
     "MolecularBatch": "valence.model.molecules",
     "ValenceEngine": "valence.model.engine",
 }
-_MODULES = ("atoms", "basis", "bench", "cuda", "edges", "equivariant", "model", "train")
+_MODULES = ("atoms", "basis", "bench", "cuda", "descriptors", "edges", "equivariant", "model", "train")
 
 if TYPE_CHECKING:
     from valence.atoms import Molecule, Systems, as_systems, concat, iread, read, samples, write
     from valence.basis import RadialBasis, cutoff_envelope, spherical_harmonics
+    from valence.descriptors import AniSoap, Soap
     from valence.edges import (
         AdaptiveNeighborMatrix,
         Edges,
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdaptiveNeighborMatrix",
+    "AniSoap",
     "Committee",
     "Edges",
     "Irreps",
@@ -95,6 +98,7 @@ __all__ = [
     "Molecule",
     "NeighborList",
     "RadialBasis",
+    "Soap",
     "Systems",
     "ValenceEngine",
     "as_systems",

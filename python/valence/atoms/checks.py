@@ -196,14 +196,14 @@ def orientation(value: Any, num_atoms: int) -> np.ndarray:
 
 
 def semiaxes(value: Any, num_atoms: int) -> np.ndarray:
-    """Semiaxes of the ellipsoids as (N, 3), Angstrom, each positive."""
+    """Semiaxes of the ellipsoids as (N, 3), Angstrom, each zero (a disc, a needle, a point) or more."""
     array = _finite_rows("semiaxes", value, num_atoms)
     if array.shape != (num_atoms, 3):
         raise ValueError(f"`semiaxes` must be of shape [N, 3] = [{num_atoms}, 3], got {list(array.shape)}")
-    wrong = ~(array > 0)
+    wrong = ~(array >= 0)
     if wrong.any():
         row, axis = (int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(f"`semiaxes` must be positive lengths in Angstrom, got {array[row, axis]} in row {row}")
+        raise ValueError(f"`semiaxes` must be lengths in Angstrom, zero or more, got {array[row, axis]} in row {row}")
     return array
 
 

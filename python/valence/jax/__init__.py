@@ -21,6 +21,8 @@ from valence._op import REGISTRY, Op, Static
 
 if TYPE_CHECKING:
     from valence.jax._polynomial import polynomial
+    from valence.jax.anisoap import AniSoap
+    from valence.jax.descriptors import Soap
     from valence.jax.layers import (
         ChannelWiseTensorProduct,
         FullyConnectedTensorProduct,
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
     from valence.jax.scalars import Gate, SphericalHarmonics
 
 __all__ = [
+    "AniSoap",
     "ChannelWiseTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
     "Linear",
+    "Soap",
     "SphericalHarmonics",
     "SymmetricContraction",
     "TensorProduct",
@@ -44,7 +48,9 @@ __all__ = [
 
 #: What is not an op, and the module that defines it.
 _HOME = {
+    "AniSoap": "valence.jax.anisoap",
     "polynomial": "valence.jax._polynomial",
+    "Soap": "valence.jax.descriptors",
     **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.jax.scalars"),
     **dict.fromkeys(
         [

@@ -20,17 +20,21 @@ from valence._op import REGISTRY, Op, Static
 
 if TYPE_CHECKING:
     from valence.torch._polynomial import polynomial
+    from valence.torch.anisoap import AniSoap
     from valence.torch.contraction import SymmetricContraction
+    from valence.torch.descriptors import Soap
     from valence.torch.layers import ChannelWiseTensorProduct, FullyConnectedTensorProduct, Linear, TensorProduct
     from valence.torch.mace import Mace
     from valence.torch.scalars import Gate, SphericalHarmonics
 
 __all__ = [
+    "AniSoap",
     "ChannelWiseTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
     "Linear",
     "Mace",
+    "Soap",
     "SphericalHarmonics",
     "SymmetricContraction",
     "TensorProduct",
@@ -42,6 +46,7 @@ __all__ = [
 #: What is not an op, and the module that defines it.
 _HOME = {
     "polynomial": "valence.torch._polynomial",
+    "Soap": "valence.torch.descriptors",
     **dict.fromkeys(
         ["ChannelWiseTensorProduct", "FullyConnectedTensorProduct", "Linear", "TensorProduct"],
         "valence.torch.layers",
@@ -49,6 +54,7 @@ _HOME = {
     **dict.fromkeys(["Gate", "SphericalHarmonics"], "valence.torch.scalars"),
     "SymmetricContraction": "valence.torch.contraction",
     "Mace": "valence.torch.mace",
+    "AniSoap": "valence.torch.anisoap",
 }
 
 

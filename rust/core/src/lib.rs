@@ -6,6 +6,7 @@
 pub mod atoms;
 pub mod basis;
 pub mod call;
+pub mod descriptors;
 pub mod edges;
 pub mod equivariant;
 pub mod error;

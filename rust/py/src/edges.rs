@@ -16,7 +16,7 @@ use valence_core::{Error, Real};
 use crate::error::to_py;
 
 /// The values of an array, in C order: borrowed where they lie so, else copied.
-enum Values<'a, T> {
+pub(crate) enum Values<'a, T> {
     Borrowed(&'a [T]),
     Copied(Vec<T>),
 }
@@ -32,7 +32,7 @@ impl<T> std::ops::Deref for Values<'_, T> {
 }
 
 /// An array of type T, of the shape that `rule` describes and `fits` accepts.
-fn values<'a, T: Element + Copy>(
+pub(crate) fn values<'a, T: Element + Copy>(
     given: &'a Bound<'_, PyAny>,
     name: &str,
     kind: &str,

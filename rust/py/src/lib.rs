@@ -1,5 +1,6 @@
 //! The glue between Python and the other floors: borrow, check, release the GIL, call, map the error.
 
+mod anisoap;
 mod atoms;
 mod basis;
 mod cuda;
@@ -12,6 +13,7 @@ mod graph;
 mod mace;
 mod model;
 mod op;
+mod soap;
 mod table;
 
 use pyo3::prelude::*;
@@ -22,6 +24,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     table::register(m)?;
     ffi::register(m)?;
     cuda::register(m)?;
+    anisoap::register(m)?;
     atoms::register(m)?;
     edges::register(m)?;
     basis::register(m)?;
@@ -30,5 +33,6 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     graph::register(m)?;
     mace::register(m)?;
     model::register(m)?;
+    soap::register(m)?;
     Ok(())
 }

@@ -1,0 +1,87 @@
+"""What scikit-learn asks of a transformer; the package itself is needed only when it asks."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from ._results import columns_of
+
+__all__ = ["Transformer"]
+
+
+class Transformer:
+    """fit, transform, get_feature_names_out, get_params, set_params of a descriptor.
+
+    A subclass keeps each parameter of its constructor, as given, under its own name, and has `compute`.
+    """
+
+    #: Columns that `fit` found.
+    species_: tuple[int, ...]
+
+    @classmethod
+    def _parameters(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters of the constructor, by name."""
+        return {name: getattr(self, name) for name in self._parameters()}
+
+    def set_params(self, **parameters: Any):
+        """The same descriptor with other parameters, in place."""
+        known = self._parameters()
+        for name in parameters:
+            if name not in known:
+                raise ValueError(f"parameter must be among {', '.join(known)}, got {name!r}")
+        fresh = type(self)(**{**self.get_params(), **parameters})
+        self.__dict__.clear()
+        self.__dict__.update(fresh.__dict__)
+        return self
+
+    def fit(self, X: Any, y: Any = None):
+        """Takes the species of the systems `X` as columns, unless they are a parameter."""
+        from valence.atoms import as_systems
+
+        self.species_ = columns_of(as_systems(X), None, getattr(self, "species", None))
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """`compute(X).values` with the columns that `fit` found; species that it did not see are an error."""
+        if not self.__sklearn_is_fitted__():
+            raise ValueError("`fit` must be called before `transform`, got a descriptor without columns")
+        return self.compute(X, species=self.species_).values  # type: ignore[attr-defined]
+
+    def fit_transform(self, X: Any, y: Any = None, **parameters: Any) -> np.ndarray:
+        return self.fit(X, y).transform(X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """One text a column of `transform`."""
+        if not self.__sklearn_is_fitted__():
+            raise ValueError("`fit` must be called before `get_feature_names_out`, got a descriptor without columns")
+        return self._names(self.species_)  # type: ignore[attr-defined]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "species_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import (  # pyright: ignore[reportMissingImports]
+            InputTags,
+            Tags,
+            TargetTags,
+            TransformerTags,
+        )
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(preserves_dtype=["float64", "float32"]),
+            input_tags=InputTags(two_d_array=False),
+            no_validation=True,
+        )
+
+    def __repr__(self) -> str:
+        defaults = {n: p.default for n, p in inspect.signature(type(self).__init__).parameters.items()}
+        given = {n: v for n, v in self.get_params().items() if v is not defaults[n]}
+        return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in given.items())})"

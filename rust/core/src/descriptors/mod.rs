@@ -1,0 +1,9 @@
+//! Descriptors of environments.
+
+pub mod anisoap;
+pub mod extended;
+pub mod loewdin;
+pub mod pairs;
+pub mod power;
+pub mod soap;
+pub mod tiles;

@@ -197,10 +197,6 @@ def jax_length(which):
     return prepare
 
 
-<<<<<<< HEAD
-NUMPY = ("neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz", "soap", "anisoap", "tensor_product",
-         "tensor_product_simple")  # fmt: skip
-=======
 def with_stages(prepare):
     """The same operation, whose call can say where its time goes by the timers of the core; a program in an interpreter of its own
     cannot."""
@@ -224,11 +220,8 @@ def with_stages(prepare):
     return prepared
 
 
-NUMPY = (
-    "neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz", "soap_featomic", "soap_dscribe",
-    "anisoap", "tensor_product", "tensor_product_simple",
-)  # fmt: skip
->>>>>>> h-bench
+NUMPY = ("neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz", "soap", "anisoap", "tensor_product",
+         "tensor_product_simple")  # fmt: skip
 
 OPERATIONS = {
     "numpy": {**{name: reference(name) for name in NUMPY}, "edge_length": numpy_length},
@@ -247,11 +240,8 @@ OPERATIONS = {
         **ours_layers.CPU,
         **ours_engine.CPU,
         **ours_mace.CPU,
-<<<<<<< HEAD
         **ours_descriptors.CPU,
         **ours_gradients.CPU,
-=======
->>>>>>> h-bench
     },
     "cpu-ir-mul": ours_layers.INSIDE,
     "cpu-exact": {**ours_mace.EXACT, **ours_engine.EXACT},

@@ -112,12 +112,35 @@ def pbc(value: Any, cells: np.ndarray) -> np.ndarray:
     return array
 
 
+def _is_regular(cell: list[list[float]], periodic: list[bool]) -> bool:
+    """Whether the periodic vectors of one cell are clearly independent; else `_not_singular` looks closely."""
+    units = []
+    for vector, wraps in zip(cell, periodic):
+        if wraps:
+            length = math.hypot(*vector)
+            if length == 0 or not math.isfinite(length):
+                return False
+            units.append([x / length for x in vector])
+    if len(units) < 2:
+        return True
+    (ax, ay, az), (bx, by, bz) = units[:2]
+    nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    if len(units) == 2:
+        return math.hypot(nx, ny, nz) > 1e-9
+    cx, cy, cz = units[2]
+    # The volume is at most the area of any two.
+    return abs(nx * cx + ny * cy + nz * cz) > 1e-9
+
+
 def _not_singular(cells: np.ndarray, periodic: np.ndarray) -> None:
     """Refuses a cell whose periodic vectors do not span as many dimensions as there are of them.
 
     The volume spanned by the periodic vectors is compared with the product of their lengths: at or below 1e-10 of it
     the vectors are linearly dependent.
     """
+    # NumPy's calls take most of the time of a small batch: its cells are looked at one by one.
+    if len(cells) <= 8 and all(map(_is_regular, cells.tolist(), periodic.tolist())):
+        return
     lengths = np.sqrt(np.einsum("bij,bij->bi", cells, cells))
     zero = periodic & (lengths == 0)
     if zero.any():

@@ -1,4 +1,12 @@
+<<<<<<< HEAD
 """Inputs of the timed descriptors: fake benzenes with any number of labels, mixtures, ellipsoids; see data.py."""
+=======
+"""Systems for the suites of SOAP and AniSOAP: crystals, fake benzenes, boxes of ellipsoids; NumPy alone.
+
+With `features` also the cotangent of that many features an atom, and directions in which gradients are compared; with `cutoff`
+the number of directed pairs nearer than that, by which `time per edge` is taken.
+"""
+>>>>>>> h-bench
 
 from __future__ import annotations
 
@@ -7,13 +15,59 @@ from pathlib import Path
 import numpy as np
 
 from valence.atoms.elements import NUMBERS
+<<<<<<< HEAD
 from valence.bench import structures
 
 
 def benzenes(rng, dtype, *, species, copies=1, systems=1, root=None, cutoff=None, diameters=None, quaternion=None):
+=======
+from valence.bench import ellipsoids, structures
+
+#: Random directions along which a gradient is compared with the slope of the definition.
+DIRECTIONS = 3
+
+
+def arrays_of(rng, dtype, made, features, cutoff, **columns):
+    numbers, x, cell = made
+    n = len(numbers)
+    arrays = {
+        "positions": x.astype(dtype),
+        "numbers": np.asarray(numbers).astype(np.int64),
+        "offsets": np.array([0, n]),
+        "cell": np.asarray(cell, dtype=np.float64)[None],
+        "pbc": np.full((1, 3), bool(np.any(cell))),
+        **{k: v.astype(dtype) for k, v in columns.items()},
+    }
+    if cutoff:
+        from valence.bench.oracle import neighbor_list
+
+        arrays["num_edges"] = np.array(len(neighbor_list(arrays, {"cutoff": cutoff})["source"]))
+    if features:
+        arrays["cotangent"] = rng.normal(size=(n, features)).astype(dtype)
+        arrays["direction"] = rng.normal(size=(DIRECTIONS, n, 3))
+    return arrays, n
+
+
+def crystal_frame(rng, dtype, *, crystal, atoms, features=0, cutoff=None):
+    """A supercell of "Si", "NaCl" or "SiO2" of at least `atoms` atoms, displaced by up to 0.1 along each axis."""
+    made = structures.crystal(rng, crystal, structures.repeats_of(crystal, atoms), displaced=0.1)
+    return arrays_of(rng, dtype, made, features, cutoff)
+
+
+def ellipsoid_box(rng, dtype, *, particles, shape="oblate", density=0.0084, features=0, cutoff=None):
+    """A triclinic box of oblates (diameters 3, 3, 1) or prolates (3, 3, 9) at the density of crystalline benzene."""
+    x, q, semiaxes, cell, _ = ellipsoids.gay_berne_box(rng, particles, shape=shape, density=density, sweeps=20)
+    made = np.full(particles, 6), x, cell
+    return arrays_of(rng, dtype, made, features, cutoff, orientation=q, semiaxes=semiaxes)
+
+
+def fake_benzenes(
+    rng, dtype, *, species, copies=1, systems=1, root=None, cutoff=None, diameters=None, orientation=None
+):
+>>>>>>> h-bench
     """The frame of `species` labels of the species sweep, `systems` times; only the labels differ from one number to another.
 
-    Where `root` is given, the frames of its file of that name are read instead. `diameters` [3] and `quaternion` (w, x, y, z, or
+    Where `root` is given, the frames of its file of that name are read instead. `diameters` [3] and `orientation` (w, x, y, z, or
     "random") are the shape of each particle where the file does not say one; `cutoff` has the edges counted.
     """
     if root is not None:
@@ -41,11 +95,11 @@ def benzenes(rng, dtype, *, species, copies=1, systems=1, root=None, cutoff=None
     if all(f[2] for f in made):
         arrays.update({k: np.concatenate([f[2][k] for f in made]).astype(dtype) for k in made[0][2]})
     elif diameters is not None:
-        arrays.update(shapes(rng, dtype, n * systems, diameters, quaternion))
+        arrays.update(shapes(rng, dtype, n * systems, diameters, orientation))
     return counted(arrays, cutoff), n * systems
 
 
-def frames(rng, dtype, *, file, frames=1, root=None, cutoff=None, diameters=None, quaternion=None):
+def frames(rng, dtype, *, file, frames=1, root=None, cutoff=None, diameters=None, orientation=None):
     """`frames` frames of a file below `root`, else of one that comes with the package; beyond its last comes its first again."""
     from valence.bench.make_data import SHIPPED
 
@@ -62,13 +116,13 @@ def frames(rng, dtype, *, file, frames=1, root=None, cutoff=None, diameters=None
     if all(columns):
         arrays.update({n: np.concatenate([c[n] for c in columns]).astype(dtype) for n in columns[0]})
     elif diameters is not None:
-        arrays.update(shapes(rng, dtype, sum(counts), diameters, quaternion))
+        arrays.update(shapes(rng, dtype, sum(counts), diameters, orientation))
     return counted(arrays, cutoff), sum(counts)
 
 
-def mixture(rng, dtype, *, atoms, species=2, systems=1, density=0.05, cutoff=None, diameters=None, quaternion=None):
+def mixture(rng, dtype, *, atoms, species=2, systems=1, density=0.05, cutoff=None, diameters=None, orientation=None):
     """`systems` periodic cubes of `atoms` atoms at `density` [1/Å^3] of `species` labels in equal parts, at random places of a
-    jittered grid; with `diameters` ellipsoids, see :func:`benzenes`."""
+    jittered grid; with `diameters` ellipsoids, see :func:`fake_benzenes`."""
     from valence.bench.data import liquid
 
     parts = [liquid(rng, dtype, atoms=atoms, density=density)[0] for _ in range(systems)]
@@ -82,19 +136,19 @@ def mixture(rng, dtype, *, atoms, species=2, systems=1, density=0.05, cutoff=Non
         "numbers": known[np.concatenate(labels)],
     }
     if diameters is not None:
-        arrays.update(shapes(rng, dtype, atoms * systems, diameters, quaternion))
+        arrays.update(shapes(rng, dtype, atoms * systems, diameters, orientation))
     return counted(arrays, cutoff), atoms * systems
 
 
-def shapes(rng, dtype, n, diameters, quaternion):
+def shapes(rng, dtype, n, diameters, orientation):
     """Quaternions and semiaxes of `n` like ellipsoids."""
-    if quaternion == "random":
+    if orientation == "random":
         q = structures.random_quaternions(rng, n)
-    elif isinstance(quaternion, list | tuple) and len(quaternion) == 4:
-        q = np.tile(np.asarray(quaternion, dtype=np.float64), (n, 1))
+    elif isinstance(orientation, list | tuple) and len(orientation) == 4:
+        q = np.tile(np.asarray(orientation, dtype=np.float64), (n, 1))
     else:
-        raise ValueError(f"`quaternion` must be four numbers or random, got {quaternion}")
-    return {"quaternion": q.astype(dtype), "semiaxes": np.tile(np.asarray(diameters) / 2.0, (n, 1)).astype(dtype)}
+        raise ValueError(f"`orientation` must be four numbers or random, got {orientation}")
+    return {"orientation": q.astype(dtype), "semiaxes": np.tile(np.asarray(diameters) / 2.0, (n, 1)).astype(dtype)}
 
 
 def counted(arrays, cutoff):
@@ -146,12 +200,16 @@ def shapes_of(systems) -> dict[str, np.ndarray]:
     columns = systems.columns
     q = next((columns[n] for n in ("orientation", "c_q", "quaternion") if n in columns), None)
     if "semiaxes" in columns:
-        return {} if q is None else {"quaternion": q, "semiaxes": columns["semiaxes"]}
+        return {} if q is None else {"orientation": q, "semiaxes": columns["semiaxes"]}
     for form in ("c_diameter{}", "c_diameter[{}]"):
         axes = [columns.get(form.format(k)) for k in (1, 2, 3)]
         if q is not None and all(a is not None for a in axes):
-            return {"quaternion": q, "semiaxes": np.stack(axes, axis=1) / 2.0}
+            return {"orientation": q, "semiaxes": np.stack(axes, axis=1) / 2.0}
     return {}
 
 
+<<<<<<< HEAD
 GENERATORS = {f.__name__: f for f in (benzenes, frames, mixture)}
+=======
+GENERATORS = {f.__name__: f for f in (crystal_frame, fake_benzenes, ellipsoid_box, frames, mixture)}
+>>>>>>> h-bench

@@ -15,6 +15,7 @@ import numpy as np
 
 from valence.atoms import as_systems
 from valence.descriptors import AniSoap
+from valence.descriptors.anisoap_results import features
 
 __all__ = ["EllipsoidalDensityProjection"]
 
@@ -62,7 +63,7 @@ class EllipsoidalDensityProjection:
             basis_tol,
         )
         self.calculator = AniSoap.from_anisoap(*parameters)
-        self._raw: AniSoap | None = None
+        self._made: dict[str, AniSoap] = {}
         self.num_ns = list(self.calculator.radial)
 
     def transform(
@@ -75,7 +76,7 @@ class EllipsoidalDensityProjection:
         """
         Labels, TensorBlock, TensorMap = _metatensor()
         systems = as_systems(frames)
-        calculator = self.calculator if normalize else self._unnormalized()
+        calculator = self.calculator if normalize else self._with(normalize=False)
         found = calculator.coefficients(systems)
         samples = _samples(systems)
         keys, blocks = [], []
@@ -105,14 +106,12 @@ class EllipsoidalDensityProjection:
         """
         calculator = self.calculator
         if mean_over_samples:
-            calculator = AniSoap(**{**calculator.get_params(), "mean_over_samples": True})
-            calculator._column = self.calculator._column
-            return calculator.compute(frames).values.squeeze()
+            return self._with(mean_over_samples=True).compute(frames).values.squeeze()
         Labels, TensorBlock, TensorMap = _metatensor()
         found = calculator.compute(frames)
         systems, samples = found.systems, _samples(found.systems)
         names = ["n_1_a", "neighbor_types_1_a", "k_2", "n_1_b", "neighbor_types_1_b", "l_2"]
-        properties = Labels(names, found._features()[:, [1, 2, 0, 3, 4, 0]])
+        properties = Labels(names, features(found.radial, found.species, False)[:, [1, 2, 0, 3, 4, 0]])
         component = Labels(["spherical_harmonics_m"], np.zeros((1, 1), np.int32))
         keys, blocks = [], []
         for center in found.species:
@@ -129,11 +128,14 @@ class EllipsoidalDensityProjection:
         labels = Labels(["order_nu", "angular_channel", "types_center"], np.array(keys, np.int32).reshape(-1, 3))
         return TensorMap(labels, blocks)
 
-    def _unnormalized(self) -> AniSoap:
-        if self._raw is None:
-            self._raw = AniSoap(**{**self.calculator.get_params(), "normalize": False})
-            self._raw._column = self.calculator._column
-        return self._raw
+    def _with(self, **change: bool) -> AniSoap:
+        """The calculator with another option, made once."""
+        name = next(iter(change))
+        if name not in self._made:
+            made = AniSoap(**{**self.calculator.get_params(), **change})
+            made._column = self.calculator._column
+            self._made[name] = made
+        return self._made[name]
 
 
 def _samples(systems: Any) -> np.ndarray:

@@ -13,7 +13,8 @@ import numpy as np
 from valence import _native
 from valence.atoms import checks
 
-from .anisoap import AniSoap, _species
+from ._results import numbers_of
+from .anisoap import AniSoap
 
 
 class Frame(NamedTuple):
@@ -41,7 +42,8 @@ def frame(calculator: AniSoap, numbers: Any, counts: Any, pbc: Any, species: Any
         rule = f"of shape [B, 3, 3] = [{len(offsets) - 1}, 3, 3]"
         raise ValueError(f"`cell` must be {rule}, got {list(cell.shape)}")
     periodic = checks.pbc(pbc, checks.cell(cell, len(cell)))
-    return Frame(calculator, numbers, offsets, periodic, _species(numbers, species))
+    columns = np.unique(numbers) if species is None else numbers_of(species)
+    return Frame(calculator, numbers, offsets, periodic, np.array(columns, dtype=np.uint8))
 
 
 def prepare(fixed: Frame, positions: np.ndarray, cell: np.ndarray, covariance: np.ndarray) -> Any:
@@ -55,7 +57,7 @@ def prepare(fixed: Frame, positions: np.ndarray, cell: np.ndarray, covariance: n
         fixed.pbc,
         fixed.numbers,
         fixed.species,
-        soap.cutoff,
+        soap._cutoff,
         soap.self_pair,
         covariance=np.ascontiguousarray(covariance, dtype=np.float64),
     )

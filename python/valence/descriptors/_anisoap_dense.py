@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from ._results import Jacobian
+
 _KNOWN = ("positions", "cell", "strain", "rotation_vector", "semiaxes")
 
 
 def dense_gradients(
     call: Any, systems: Any, unique: bool, names: Sequence[str], orientation: np.ndarray, semiaxes: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """({name: array}, samples [G, 2]) as `AniSoapSpectrum.gradients` describes them."""
+) -> dict[str, Any]:
+    """What `AniSoapSpectrum.gradients` describes."""
     for name in names:
         if name not in _KNOWN:
             raise ValueError(f"`gradients` must be of {', '.join(_KNOWN)}, got {name!r}")
@@ -26,7 +28,7 @@ def dense_gradients(
         parts = [None if p is None else np.ascontiguousarray(p, dtype=c.dtype) for p in parts]
         return call.spectrum(c, unique, call.tangent(*parts))
 
-    out: dict[str, np.ndarray] = {}
+    out: dict[str, Any] = {}
     for name in names:
         if name == "positions":
             eye = np.broadcast_to(np.eye(3), (n, 3, 3))
@@ -53,13 +55,13 @@ def dense_gradients(
                 cross = np.cross(np.eye(3)[:, None, :], np.eye(3)[None, :, :]).transpose(0, 2, 1)
                 directions = np.einsum("kab,nbc->nkac", cross, sigma) - np.einsum("nab,kbc->nkac", sigma, cross)
             out[name] = _per_particle(systems, samples, directions, lambda d: along(covariance=d))
-    return out, samples
+    return out
 
 
 def _per_particle(
     systems: Any, samples: np.ndarray, directions: np.ndarray, along: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """[G, 3, D]: particle number i of every system moves at once, since systems do not see each other."""
+) -> Jacobian:
+    """Rows (particle whose spectrum it is, particle that changes): particle number i of every system moves at once, since systems do not see each other."""
     counts, offsets = systems.counts, systems.offsets
     local = np.arange(len(systems.numbers)) - np.repeat(offsets[:-1], counts)
     number = local[samples[:, 1]]
@@ -74,7 +76,8 @@ def _per_particle(
             if out is None:
                 out = np.zeros((len(samples), 3, change.shape[1]), dtype=change.dtype)
             out[here, k] = change[samples[here, 0]]
-    return np.zeros((0, 3, 0)) if out is None else out
+    n = len(systems.numbers)
+    return Jacobian(samples[:, 0], samples[:, 1], np.zeros((0, 3, 0)) if out is None else out, (n, n))
 
 
 def rotation_matrices(orientation: np.ndarray) -> np.ndarray:

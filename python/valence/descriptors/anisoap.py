@@ -11,10 +11,11 @@ import numpy as np
 
 from valence import _native
 from valence.atoms import Systems, as_systems
-from valence.atoms.elements import NUMBERS, SYMBOLS
 
 from . import _shapes
-from .anisoap_results import AniSoapCoefficients, AniSoapSpectrum
+from ._estimator import Transformer
+from ._results import columns_of
+from .anisoap_results import AniSoapCoefficients, AniSoapSpectrum, features
 
 __all__ = ["AniSoap"]
 
@@ -31,7 +32,7 @@ _WRT = {
 _WARN, _REFUSE = 1e-8, 1e-4
 
 
-class AniSoap:
+class AniSoap(Transformer):
     """Expansion of the density of ellipsoids about each particle, and its power spectrum.
 
     A particle j is a normalised Gaussian of semiaxes sigma_j along the columns of R_j; the density about particle i is expanded
@@ -87,34 +88,32 @@ class AniSoap:
         mean_over_samples: bool = False,
         allow_ill_conditioned: bool = False,
     ) -> None:
-        self.cutoff = _length("cutoff", cutoff)
-        self.lmax = _count("lmax", lmax)
-        if radial_basis not in ("gto", "monomial"):
-            raise ValueError(f'`radial_basis` must be "gto" or "monomial", got {radial_basis!r}')
-        if radial_basis == "gto" and width is None:
-            raise ValueError("`width` must be given for Gaussian-type functions, got None")
-        if radial_basis == "monomial" and width is not None:
-            raise ValueError(f"`width` must be None for monomials, got {width!r}")
-        self.width = None if width is None else _length("width", width)
-        self.radial_basis = radial_basis
-        self.max_radial = max_radial
-        self.radial = _radial(max_radial, self.lmax)
-        if orientation not in (None, "quaternion", "matrix"):
-            raise ValueError(f'`orientation` must be "quaternion", "matrix" or None, got {orientation!r}')
-        self.orientation = orientation
-        self.basis_rcond, self.basis_tol = (
-            _not_negative("basis_rcond", basis_rcond),
-            _not_negative("basis_tol", basis_tol),
-        )
+        # As given: scikit-learn clones an estimator by its parameters and compares them.
+        self.cutoff, self.lmax, self.width, self.max_radial = cutoff, lmax, width, max_radial
+        self.radial_basis, self.orientation = radial_basis, orientation
+        self.basis_rcond, self.basis_tol = basis_rcond, basis_tol
         self.self_pair = _flag("self_pair", self_pair)
         self.normalize = _flag("normalize", normalize)
         self.unique = _flag("unique", unique)
         self.mean_over_samples = _flag("mean_over_samples", mean_over_samples)
         self.allow_ill_conditioned = _flag("allow_ill_conditioned", allow_ill_conditioned)
+        self._unit = self._cutoff = _length("cutoff", cutoff)
+        #: n_l.
+        self.radial = _radial(max_radial, _count("lmax", lmax))
+        if radial_basis not in ("gto", "monomial"):
+            raise ValueError(f'`radial_basis` must be "gto" or "monomial", got {radial_basis!r}')
+        if radial_basis == "gto":
+            if width is None:
+                raise ValueError("`width` must be given for Gaussian-type functions, got None")
+            self._unit = _length("width", width)
+        elif width is not None:
+            raise ValueError(f"`width` must be None for monomials, got {width!r}")
+        if orientation not in (None, "quaternion", "matrix"):
+            raise ValueError(f'`orientation` must be "quaternion", "matrix" or None, got {orientation!r}')
         self._column: str | None = None
-        unit = self.cutoff if self.width is None else self.width
+        rcond, tolerance = _not_negative("basis_rcond", basis_rcond), _not_negative("basis_tol", basis_tol)
         self._basis = _native.AniSoapBasis(
-            radial_basis, list(self.radial), unit, self.basis_rcond, self.basis_tol, self.normalize
+            radial_basis, list(self.radial), self._unit, rcond, tolerance, self.normalize
         )
         #: sqrt of the condition of the overlap of each l: what rounding errors are multiplied by.
         self.amplification = np.array(self._basis.amplification)
@@ -171,20 +170,8 @@ class AniSoap:
         made._column = None if rotation_key in ("quaternion", "c_q") else rotation_key
         return made
 
-    def __repr__(self) -> str:
-        shown = {"cutoff": self.cutoff, "lmax": self.lmax, "width": self.width, "radial": self.radial}
-        return f"AniSoap({', '.join(f'{k}={v}' for k, v in shown.items())}, radial_basis={self.radial_basis!r})"
-
     def __reduce__(self) -> Any:
-        return _remade, (self.get_params(), self._column)
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters that it was made with, by name."""
-        names = (
-            "cutoff lmax width max_radial radial_basis self_pair orientation basis_rcond basis_tol normalize unique "
-            "mean_over_samples allow_ill_conditioned"
-        )
-        return {name: getattr(self, name) for name in names.split()}
+        return _remade, (self.get_params(), self._column, getattr(self, "species_", None))
 
     @property
     def num_coefficients(self) -> int:
@@ -193,9 +180,8 @@ class AniSoap:
 
     def radial_transform(self, l: int) -> np.ndarray:
         """W_l [n_l, n_l]: c_n' = sum_n c_n W[n, n'] of the functions r^(l + 2n) (with their Gaussian)."""
-        unit = self.cutoff if self.width is None else self.width
         weights = self._basis.weights(l)
-        return weights / (unit ** (l + 2 * np.arange(len(weights))))[:, None]
+        return weights / (self._unit ** (l + 2 * np.arange(len(weights))))[:, None]
 
     def compute(
         self,
@@ -215,7 +201,7 @@ class AniSoap:
         systems : anything that `valence.as_systems` takes.
         gradients : names among positions, cell, strain, rotation_vector, semiaxes: dense derivatives, which are large and cost
             three passes a particle (use :meth:`vjp` for the gradient of a scalar).
-        species : atomic numbers or symbols of the columns, sorted; None: those of the call. An absent one gives zeros.
+        species : atomic numbers or symbols of the columns (sorted by us); None: those of the call. An absent one gives zeros.
         orientation : quaternions w, x, y, z [N, 4] of any norm, or matrices [N, 3, 3] with body axes as columns; None: the
             column c_q, quaternion or orientation of the atoms.
         semiaxes, diameters : [N, 3], Angstrom, zero or more; None: the columns semiaxes or c_diameter[1], [2], [3] (which are
@@ -232,16 +218,13 @@ class AniSoap:
         if names and self.mean_over_samples:
             raise ValueError("`gradients` must be () for a mean over samples, got " + ", ".join(names))
         values = call.power(self.unique, self.mean_over_samples)
-        found: dict[str, np.ndarray] = {}
-        samples = None
+        found: dict[str, Any] = {}
         if names:
             from ._anisoap_dense import dense_gradients
 
             shape = self._shape_of(s, orientation, semiaxes, diameters, diameters_from_info)
-            found, samples = dense_gradients(call, s, self.unique, names, *shape)
-        return AniSoapSpectrum(
-            values, s, species, self.radial, self.unique, self.mean_over_samples, found, samples, self
-        )
+            found = dense_gradients(call, s, self.unique, names, *shape)
+        return AniSoapSpectrum(values, s, species, self.radial, self.unique, self.mean_over_samples, found)
 
     def coefficients(
         self,
@@ -312,27 +295,10 @@ class AniSoap:
             out[name] = value
         return out
 
-    # scikit-learn: parameters are those of the constructor, fit learns the species.
-    def fit(self, systems: Any, y: Any = None) -> AniSoap:
-        """Remembers the species of `systems`, so that :meth:`transform` gives the same columns for others."""
-        self.species_ = np.unique(as_systems(systems).numbers)
-        return self
-
-    def transform(self, systems: Any) -> np.ndarray:
-        """The values of :meth:`compute` with the species of :meth:`fit`."""
-        return self.compute(systems, species=getattr(self, "species_", None)).values
-
-    def fit_transform(self, systems: Any, y: Any = None) -> np.ndarray:
-        """:meth:`fit`, then :meth:`transform`."""
-        return self.fit(systems).transform(systems)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the features: l, then n and element twice."""
-        if not hasattr(self, "species_"):
-            raise ValueError("`fit` must come before get_feature_names_out, got a calculator that was not fitted")
-        empty = np.zeros((0, 0))
-        rows = AniSoapSpectrum(empty, None, self.species_, self.radial, self.unique)._features()
-        return np.array([f"l{l}_n{n}{SYMBOLS[a]}_n{k}{SYMBOLS[b]}" for l, n, a, k, b in rows.tolist()], dtype=object)
+    def _names(self, columns: tuple[int, ...]) -> np.ndarray:
+        rows = features(self.radial, columns, self.unique)
+        texts = [f"l={l} n_1={n} species_1={a} n_2={k} species_2={b}" for l, n, a, k, b in rows.tolist()]
+        return np.array(texts, dtype=object)
 
     def _shape_of(self, s: Systems, orientation: Any, semiaxes: Any, diameters: Any, from_info: bool) -> Any:
         axes = _shapes.semiaxes_of(s, semiaxes, diameters, from_info)
@@ -340,13 +306,14 @@ class AniSoap:
 
     def _call(
         self, systems: Any, species: Any, orientation: Any, semiaxes: Any, diameters: Any, from_info: bool
-    ) -> tuple[Systems, Any, np.ndarray]:
+    ) -> tuple[Systems, Any, tuple[int, ...]]:
         s = systems if isinstance(systems, Systems) else as_systems(systems)
-        columns = _species(s.numbers, species)
+        columns = columns_of(s, species)
         turned, axes = self._shape_of(s, orientation, semiaxes, diameters, from_info)
         try:
             call = _native.AniSoapCall(
-                self._basis, s.positions, s.offsets, s.cell, s.pbc, s.numbers, columns, self.cutoff, self.self_pair,
+                self._basis, s.positions, s.offsets, s.cell, s.pbc, s.numbers, np.array(columns, np.uint8),
+                self._cutoff, self.self_pair,
                 turned, axes,
             )  # fmt: skip
         except ValueError:
@@ -361,22 +328,12 @@ class AniSoap:
         return s, call, columns
 
 
-def _remade(parameters: dict[str, Any], column: str | None) -> AniSoap:
+def _remade(parameters: dict[str, Any], column: str | None, species: tuple[int, ...] | None) -> AniSoap:
     made = AniSoap(**parameters)
     made._column = column
+    if species is not None:
+        made.species_ = species
     return made
-
-
-def _species(numbers: np.ndarray, given: Any) -> np.ndarray:
-    if given is None:
-        return np.flatnonzero(np.bincount(numbers)).astype(np.uint8)
-    found = set()
-    for value in given:
-        number = NUMBERS.get(value) if isinstance(value, str) else value
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 1 <= number <= 118:
-            raise ValueError(f"`species` must be elements, by symbol or atomic number, got {value!r}")
-        found.add(int(number))
-    return np.array(sorted(found), dtype=np.uint8)
 
 
 def _length(name: str, value: Any) -> float:

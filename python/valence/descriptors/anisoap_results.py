@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ._results import Descriptors
+
 __all__ = ["AniSoapCoefficients", "AniSoapSpectrum"]
 
 
-def _polars() -> Any:
-    try:
-        import polars
-    except ImportError as error:
-        raise ImportError("labels and tables need polars: pip install valence[table]") from error
-    return polars
-
-
-@dataclass(frozen=True)
-class _Results:
-    values: np.ndarray
-    #: The batch that they belong to.
-    systems: Any
-    #: [S] atomic numbers of the species columns.
-    species: np.ndarray
-    #: n_l.
-    radial: tuple[int, ...]
+class _Results(Descriptors):
+    def __init__(
+        self,
+        values: np.ndarray,
+        systems: Any,
+        species: tuple[int, ...],
+        radial: tuple[int, ...],
+        gradients: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(values, species, self._of_particles, self._of_features, gradients)
+        #: The batch that the rows belong to, and n_l.
+        self.systems, self.radial = systems, radial
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype=dtype, copy=True if copy else None)
 
-    def _rows(self, pl: Any) -> dict[str, Any]:
-        counts = self.systems.counts
-        atom = np.arange(len(self.systems.numbers)) - np.repeat(self.systems.offsets[:-1], counts)
-        system = np.repeat(np.arange(len(counts)), counts)
-        return {
-            "system": pl.Series(system, dtype=pl.UInt32),
-            "atom": pl.Series(atom, dtype=pl.UInt32),
-            "number": pl.Series(self.systems.numbers, dtype=pl.UInt8),
-        }
+    def _of_particles(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        n, counts = len(self.systems.numbers), self.systems.counts
+        return np.repeat(np.arange(len(counts)), counts), np.arange(n), self.systems.numbers
+
+    def _of_features(self) -> dict[str, Any]:
+        raise NotImplementedError
 
 
-@dataclass(frozen=True)
 class AniSoapCoefficients(_Results):
     """Expansion coefficients `values` [N, S, F], F ordered (l, n, m), m = -l..l, polar axis z."""
 
@@ -57,27 +50,10 @@ class AniSoapCoefficients(_Results):
             at += n * m
         return out
 
-    @property
-    def labels(self) -> Any:
-        """polars.DataFrame with a row a component of `values.reshape(N, -1)`: species, l, n, m."""
-        pl = _polars()
+    def _of_features(self) -> dict[str, Any]:
         lnm = [(l, n, m) for l, k in enumerate(self.radial) for n in range(k) for m in range(-l, l + 1)]
-        rows = np.array(lnm, dtype=np.int32).reshape(-1, 3)
-        many = np.tile(rows, (len(self.species), 1))
-        species = np.repeat(self.species, len(rows))
-        return pl.DataFrame(
-            {
-                "species": pl.Series(species, dtype=pl.UInt8),
-                **{k: pl.Series(many[:, i], dtype=pl.Int32) for i, k in enumerate("lnm")},
-            }
-        )
-
-    @property
-    def table(self) -> Any:
-        """polars.DataFrame: system, atom, number, descriptor (the coefficients in the order of `labels`)."""
-        pl = _polars()
-        flat = self.values.reshape(len(self.values), -1)
-        return pl.DataFrame({**self._rows(pl), "descriptor": _column(pl, flat)})
+        l, n, m = np.tile(np.array(lnm).reshape(-1, 3), (len(self.species), 1)).T
+        return {"species": np.repeat(np.array(self.species, int), len(lnm)), "l": l, "n": n, "m": m}
 
     def to_metatensor(self) -> Any:
         """metatensor.TensorMap: keys (o3_lambda, center_type), components o3_mu, properties (n, neighbor_type)."""
@@ -100,48 +76,36 @@ class AniSoapCoefficients(_Results):
         return mt.TensorMap(mt.Labels(["o3_lambda", "center_type"], np.array(keys, np.int32).reshape(-1, 2)), blocks)
 
 
-@dataclass(frozen=True)
 class AniSoapSpectrum(_Results):
     """Power spectrum `values` [N, D], or its mean over each system's particles [B, D].
 
-    `gradients` holds what was asked for: positions, rotation_vector, semiaxes as [G, 3, D] with the rows (particle whose
-    spectrum it is, particle that changes) in `gradient_samples` [G, 2]; cell and strain as [N, 3, 3, D].
+    `gradients` holds what was asked for: "positions", "rotation_vector" and "semiaxes" a `Jacobian`, "cell" and "strain" arrays
+    [N, 3, 3, D].
     """
 
-    unique: bool = False
-    is_mean: bool = False
-    gradients: dict[str, np.ndarray] = field(default_factory=dict)
-    gradient_samples: np.ndarray | None = None
-    calculator: Any = None
+    def __init__(
+        self,
+        values: np.ndarray,
+        systems: Any,
+        species: tuple[int, ...],
+        radial: tuple[int, ...],
+        unique: bool = False,
+        is_mean: bool = False,
+        gradients: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(values, systems, species, radial, gradients)
+        self.unique, self.is_mean = unique, is_mean
 
-    @property
-    def labels(self) -> Any:
-        """polars.DataFrame with a row a feature: l, n_1, species_1, n_2, species_2."""
-        pl = _polars()
-        rows = self._features()
-        kinds = {"l": pl.Int32, "n_1": pl.Int32, "species_1": pl.UInt8, "n_2": pl.Int32, "species_2": pl.UInt8}
-        return pl.DataFrame({k: pl.Series(rows[:, i], dtype=t) for i, (k, t) in enumerate(kinds.items())})
-
-    def _features(self) -> np.ndarray:
-        parts, species = [], self.species.astype(np.int32)
-        for l, n in enumerate(self.radial):
-            p = np.stack([np.repeat(np.arange(n), len(species)), np.tile(species, n)], axis=1)
-            x, y = np.triu_indices(len(p)) if self.unique else np.indices((len(p), len(p))).reshape(2, -1)
-            parts.append(np.column_stack([np.full(len(x), l), p[x], p[y]]))
-        return np.concatenate(parts).astype(np.int32)
-
-    @property
-    def table(self) -> Any:
-        """polars.DataFrame: system, atom, number, descriptor; a mean has system and descriptor."""
-        pl = _polars()
+    def _of_particles(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if self.is_mean:
-            return pl.DataFrame(
-                {
-                    "system": pl.Series(np.arange(len(self.values)), dtype=pl.UInt32),
-                    "descriptor": _column(pl, self.values),
-                }
-            )
-        return pl.DataFrame({**self._rows(pl), "descriptor": _column(pl, self.values)})
+            rows = len(self.values)
+            return np.arange(rows), np.full(rows, -1), np.zeros(rows, int)
+        return super()._of_particles()
+
+    def _of_features(self) -> dict[str, Any]:
+        return dict(
+            zip(("l", "n_1", "species_1", "n_2", "species_2"), features(self.radial, self.species, self.unique).T)
+        )
 
     def by_l(self) -> list[np.ndarray]:
         """One array [rows, features of l] for each l; of both triangles [rows, n_l S, n_l S]."""
@@ -154,12 +118,6 @@ class AniSoapSpectrum(_Results):
             at += width
         return out
 
-    def per_center(self) -> list[np.ndarray]:
-        """One array [particles, D] for each system."""
-        if self.is_mean:
-            raise ValueError("`mean_over_samples` must be False for spectra per center, got True")
-        return np.split(self.values, self.systems.offsets[1:-1])
-
     def to_metatensor(self) -> Any:
         """metatensor.TensorMap of one block: samples (system, atom), properties (l, n_1, neighbor_1_type, n_2, ...)."""
         mt = _metatensor()
@@ -168,16 +126,19 @@ class AniSoapSpectrum(_Results):
             samples = mt.Labels(["system"], np.arange(len(self.values), dtype=np.int32)[:, None])
         else:
             samples = mt.Labels(["system", "atom"], _samples(self.systems))
-        properties = mt.Labels(names, self._features())
+        properties = mt.Labels(names, features(self.radial, self.species, self.unique))
         block = mt.TensorBlock(values=self.values, samples=samples, components=[], properties=properties)
         return mt.TensorMap(mt.Labels(["_"], np.zeros((1, 1), np.int32)), [block])
 
 
-def _column(pl: Any, rows: np.ndarray) -> Any:
-    kind = pl.Float32 if rows.dtype == np.float32 else pl.Float64
-    width = rows.shape[1]
-    flat = pl.Series(np.ascontiguousarray(rows).reshape(-1), dtype=kind)
-    return flat.reshape((len(rows), width)) if rows.size else pl.Series([], dtype=pl.Array(kind, width))
+def features(radial: tuple[int, ...], species: tuple[int, ...], unique: bool) -> np.ndarray:
+    """Rows (l, n_1, species_1, n_2, species_2) of the spectrum, int32 [D, 5]."""
+    parts = []
+    for l, n in enumerate(radial):
+        p = np.stack([np.repeat(np.arange(n), len(species)), np.tile(np.array(species, int), n)], axis=1)
+        x, y = np.triu_indices(len(p)) if unique else np.indices((len(p), len(p))).reshape(2, -1)
+        parts.append(np.column_stack([np.full(len(x), l), p[x], p[y]]))
+    return np.concatenate(parts).astype(np.int32)
 
 
 def _samples(systems: Any) -> np.ndarray:

@@ -96,6 +96,7 @@ impl<T: Simd> Job<T> for Adjoint<'_, T> {
         let size = self.basis.monomials();
         let gto = self.basis.kind == Radial::Gto;
         let unit = L::of(1.0 / self.basis.unit);
+        let kappa = L::of(self.basis.scale);
         let with_shapes = !self.shape.is_empty();
         let mut buffer = [T::ZERO; MAX_LANES * ROW];
         let mut moments = Moments::<L>::new(self.basis.degree);
@@ -104,7 +105,7 @@ impl<T: Simd> Job<T> for Adjoint<'_, T> {
         for (&row, q) in self.rows.iter().zip(self.q.chunks_exact(size)) {
             let (mut p, end) = (self.pairs.ptr[self.first + row], self.pairs.ptr[self.first + row + 1]);
             while p < end {
-                let g = Group::load((self.pairs, self.shapes), &mut buffer, p, end, unit, gto);
+                let g = Group::load((self.pairs, self.shapes), &mut buffer, p, end, self.basis);
                 let n = (end - p).min(L::N);
                 let mut s = [L::zero(); 10];
                 moments.begin(&g);
@@ -112,6 +113,9 @@ impl<T: Simd> Job<T> for Adjoint<'_, T> {
                 for d in 1..=self.basis.degree {
                     moments.step::<false>(d, &mut []);
                     products(d, self.basis.degree, &moments.now, q, with_shapes, &mut s);
+                }
+                for (k, s) in s.iter_mut().enumerate().skip(1) {
+                    *s = *s * if k < 4 { kappa } else { kappa * kappa };
                 }
                 let [e, vx, vy, vz, hxx, hxy, hxz, hyy, hyz, hzz] = s;
                 let (r, v) = (g.r, [vx, vy, vz]);

@@ -3,7 +3,8 @@
 //! c_{l n' m} = sum_n W_l\[n, n'\] sum_t T_{l n m}\[t\] M_t, with W_l = diag(N) S^{-1/2} (formulas of the room, section 3). All
 //! in the unit s (the width, or the cutoff of monomials); W carries the unit's power.
 
-use super::monomials::{functions, start};
+use super::monomials::{functions, shell, start};
+use crate::basis::lanes::Lanes;
 use crate::descriptors::extended::Wide;
 use crate::descriptors::loewdin::inverse_sqrt;
 use crate::error::{Error, Result};
@@ -38,14 +39,16 @@ pub struct Parameters {
 /// A sparse matrix by rows.
 #[derive(Clone, Debug, Default)]
 pub struct Sparse {
-    pub ptr: Vec<u32>,
-    pub index: Vec<u32>,
-    pub value: Vec<f64>,
+    columns: usize,
+    ptr: Vec<u32>,
+    index: Vec<u32>,
+    value: Vec<f64>,
 }
 
 impl Sparse {
-    fn of(rows: &[Vec<(u32, f64)>]) -> Self {
-        let mut s = Sparse { ptr: vec![0], ..Sparse::default() };
+    fn of(columns: usize, rows: &[Vec<(u32, f64)>]) -> Self {
+        let mut s = Sparse { columns, ptr: vec![0], ..Sparse::default() };
+        assert!(rows.iter().flatten().all(|&(i, _)| (i as usize) < columns));
         for row in rows {
             for &(i, v) in row {
                 s.index.push(i);
@@ -54,6 +57,23 @@ impl Sparse {
             s.ptr.push(s.index.len() as u32);
         }
         s
+    }
+
+    /// Row `i` times `x` [columns].
+    #[inline(always)]
+    pub fn row<L: Lanes<T = f64>>(&self, i: usize, x: &[L]) -> L {
+        assert!(x.len() >= self.columns);
+        let terms = self.ptr[i] as usize..self.ptr[i + 1] as usize;
+        let (index, value) = (&self.index[terms.clone()], &self.value[terms]);
+        // Four sums, for the latency of the fused products.
+        let mut sum = [L::zero(); 4];
+        for e in 0..value.len() {
+            // SAFETY: `index` is as long as `value`, and `of` has checked that its numbers are below `columns`.
+            let (v, x) = unsafe { (*value.get_unchecked(e), *x.get_unchecked(*index.get_unchecked(e) as usize)) };
+            sum[0] = L::splat(v).fma(x, sum[0]);
+            sum = [sum[1], sum[2], sum[3], sum[0]];
+        }
+        (sum[0] + sum[1]) + (sum[2] + sum[3])
     }
 }
 
@@ -65,6 +85,8 @@ pub struct Basis {
     pub unit: f64,
     /// D, the highest degree of the moments.
     pub degree: usize,
+    /// kappa: the moments of degree d are times kappa^d, T has the inverse.
+    pub scale: f64,
     /// T, [F, monomials], and its transpose.
     pub table: Sparse,
     pub transposed: Sparse,
@@ -89,7 +111,14 @@ impl Basis {
             return Err(Error::value("max_radial", &rule, format!("{} functions at l = {l}", p.radial[l])));
         }
         let degree = (0..p.radial.len()).map(of).max().unwrap_or(0);
-        let rows = functions(&p.radial);
+        // Moments are m kappa^degree: m of high degrees would leave the range of f32 else. A power of two, so exact.
+        let third = (1..=degree / 3).map(|k| (k as f64).log2()).sum::<f64>();
+        let scale = if degree < 9 { 1.0 } else { 2f64.powi((third * 3.0 / degree as f64).round() as i32) };
+        let mut rows = functions(&p.radial);
+        let of_monomial: Vec<f64> = (0..=degree).flat_map(|d| vec![scale.powi(-(d as i32)); shell(d)]).collect();
+        for (t, v) in rows.iter_mut().flatten() {
+            *v *= of_monomial[*t as usize];
+        }
         let mut columns = vec![Vec::new(); start(degree + 1)];
         for (o, row) in rows.iter().enumerate() {
             row.iter().for_each(|&(t, v)| columns[t as usize].push((o as u32, v)));
@@ -99,8 +128,9 @@ impl Basis {
             radial: p.radial.clone(),
             unit: p.unit,
             degree,
-            table: Sparse::of(&rows),
-            transposed: Sparse::of(&columns),
+            scale,
+            table: Sparse::of(start(degree + 1), &rows),
+            transposed: Sparse::of(rows.len(), &columns),
             weights: Vec::new(),
             amplification: Vec::new(),
         };

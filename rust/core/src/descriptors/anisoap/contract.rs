@@ -31,11 +31,7 @@ impl<T: Real> Job<f64> for Forward<'_, T> {
         for (k, rows) in self.rows.chunks(L::N).enumerate() {
             L::load_rows(&self.moments[k * L::N * size..(k + 1) * L::N * size], &mut columns);
             for (o, raw) in raw.iter_mut().enumerate() {
-                let mut sum = L::zero();
-                for e in t.ptr[o] as usize..t.ptr[o + 1] as usize {
-                    sum = L::splat(t.value[e]).fma(columns[t.index[e] as usize], sum);
-                }
-                *raw = sum;
+                *raw = t.row(o, &columns);
             }
             let mut at = 0;
             for (l, (&n, w)) in b.radial.iter().zip(&b.weights).enumerate() {
@@ -105,11 +101,7 @@ impl<T: Real> Job<f64> for Backward<'_, T> {
                 at += n * m;
             }
             for (k, done) in done.iter_mut().enumerate() {
-                let mut sum = L::zero();
-                for e in t.ptr[k] as usize..t.ptr[k + 1] as usize {
-                    sum = L::splat(t.value[e]).fma(raw[t.index[e] as usize], sum);
-                }
-                *done = sum;
+                *done = t.row(k, &raw);
             }
             L::store_rows(&done, &mut flat[..size * L::N]);
             for (o, &v) in out.iter_mut().zip(&flat) {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::basis::{Basis, Radial};
+use super::basis::Basis;
 use super::contract::{PAD, coefficients};
 use super::moments::{Group, Moments, sum_lanes};
 use super::shapes::{ROW, Shapes};
@@ -60,8 +60,6 @@ impl<T: Simd> Job<T> for Sums<'_, T> {
     #[inline(always)]
     fn run<L: Lanes<T = T>>(self) {
         let size = self.basis.monomials();
-        let gto = self.basis.kind == Radial::Gto;
-        let inverse = L::of(1.0 / self.basis.unit);
         let mut buffer = [T::ZERO; MAX_LANES * ROW];
         let mut moments = Moments::<L>::new(self.basis.degree);
         let mut sums = vec![L::zero(); size.next_multiple_of(MAX_LANES)];
@@ -71,7 +69,7 @@ impl<T: Simd> Job<T> for Sums<'_, T> {
             }
             let (mut p, end) = (self.pairs.ptr[self.first + row], self.pairs.ptr[self.first + row + 1]);
             while p < end {
-                let group = Group::load((self.pairs, self.shapes), &mut buffer, p, end, inverse, gto);
+                let group = Group::load((self.pairs, self.shapes), &mut buffer, p, end, self.basis);
                 moments.add(&group, &mut sums);
                 p += L::N;
             }

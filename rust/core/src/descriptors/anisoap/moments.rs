@@ -5,6 +5,7 @@
 //! coefficients. A degree needs the two below it. For spheres m_abc = h_a h_b h_c, one product a monomial.
 //! Bound by the loads and stores of the accumulators: 223 fused products and 84 sums for the 84 moments up to degree 6.
 
+use super::basis::{Basis, Radial};
 use super::monomials::{shell, start};
 use super::shapes::{ROW, Shapes};
 use crate::basis::functions::exp;
@@ -19,6 +20,7 @@ const UNROLLED: usize = 12;
 pub struct Group<L> {
     pub r: [L; 3],
     pub g: [L; 6],
+    /// Times kappa^2, and the mean times kappa.
     pub c: [L; 6],
     pub mu: [L; 3],
     /// Zero in lanes beyond the group.
@@ -44,17 +46,16 @@ impl<L: Lanes> Group<L>
 where
     L::T: Simd,
 {
-    /// The group that begins with pair `p` of a run that ends at `end`. `inverse` is 1 / unit, `gto` whether functions have
-    /// their Gaussian.
+    /// The group that begins with pair `p` of a run that ends at `end`; `rows` is memory.
     #[inline(always)]
     pub fn load(
         (pairs, shapes): (&Pairs<L::T>, &Shapes<L::T>),
         rows: &mut [L::T; MAX_LANES * ROW],
         p: usize,
         end: usize,
-        inverse: L,
-        gto: bool,
+        basis: &Basis,
     ) -> Self {
+        let (inverse, kappa) = (L::of(1.0 / basis.unit), L::of(basis.scale));
         let mut inside = [L::T::default(); MAX_LANES];
         let mut spheres = true;
         for i in 0..L::N {
@@ -73,10 +74,13 @@ where
         let c = [columns[6], columns[7], columns[8], columns[9], columns[10], columns[11]];
         let mut weight = L::load(&inside);
         let mut mu = r;
-        if gto {
+        if basis.kind == Radial::Gto {
             mu = times(&g, &r);
             weight = weight * exp(dot(&r, &mu) * L::of(-0.5));
         }
+        let mu = [mu[0] * kappa, mu[1] * kappa, mu[2] * kappa];
+        let kappa = kappa * kappa;
+        let c = [c[0] * kappa, c[1] * kappa, c[2] * kappa, c[3] * kappa, c[4] * kappa, c[5] * kappa];
         Group { r, g, c, mu, weight, spheres }
     }
 }
@@ -105,8 +109,10 @@ pub struct Moments<L> {
     /// mu_y, C_yy, C_yz; mu_z, C_zz.
     rest: [L; 5],
     inverses: Vec<L>,
-    /// Spheres: h_a along x, and h_b h_c.
+    /// Spheres: h along each axis, and h_b h_c.
     hx: Vec<L>,
+    hy: Vec<L>,
+    hz: Vec<L>,
     hyz: Vec<L>,
     spheres: bool,
 }
@@ -127,6 +133,8 @@ where
             rest: [L::zero(); 5],
             inverses,
             hx: vec![L::zero(); degree + 1],
+            hy: vec![L::zero(); degree + 1],
+            hz: vec![L::zero(); degree + 1],
             hyz: zeros(),
             spheres: false,
         }
@@ -138,15 +146,13 @@ where
         self.spheres = g.spheres;
         let d = self.degree;
         if g.spheres {
-            let mut hy = [L::zero(); super::basis::MAX_DEGREE + 1];
-            let mut hz = [L::zero(); super::basis::MAX_DEGREE + 1];
             one_axis(&mut self.hx[..=d], &self.inverses, g.mu[0], g.c[0], g.weight);
-            one_axis(&mut hy[..=d], &self.inverses, g.mu[1], g.c[0], L::of(1.0));
-            one_axis(&mut hz[..=d], &self.inverses, g.mu[2], g.c[0], L::of(1.0));
+            one_axis(&mut self.hy[..=d], &self.inverses, g.mu[1], g.c[0], L::of(1.0));
+            one_axis(&mut self.hz[..=d], &self.inverses, g.mu[2], g.c[0], L::of(1.0));
             let mut t = 0;
             for k in 0..=d {
                 for c in 0..=k {
-                    self.hyz[t] = hy[k - c] * hz[c];
+                    self.hyz[t] = self.hy[k - c] * self.hz[c];
                     t += 1;
                 }
             }

@@ -56,7 +56,7 @@ impl<T: Simd> Job<T> for Second<'_, T> {
     fn run<L: Lanes<T = T>>(self) {
         let (size, degree) = (self.basis.monomials(), self.basis.degree);
         let gto = self.basis.kind == Radial::Gto;
-        let unit = L::of(1.0 / self.basis.unit);
+        let (unit, kappa) = (L::of(1.0 / self.basis.unit), L::of(self.basis.scale));
         // Orders that are needed: one more for directions of shapes, one more for gradients in shapes.
         let (turning, with_shapes) = (!self.along.shape.is_empty(), !self.shape.is_empty());
         let orders = 2 + usize::from(turning) + usize::from(with_shapes);
@@ -67,7 +67,7 @@ impl<T: Simd> Job<T> for Second<'_, T> {
         for (&row, q) in self.rows.iter().zip(self.q.chunks_exact(size)) {
             let (mut p, end) = (self.pairs.ptr[self.first + row], self.pairs.ptr[self.first + row + 1]);
             while p < end {
-                let g = Group::load((self.pairs, self.shapes), &mut buffer, p, end, unit, gto);
+                let g = Group::load((self.pairs, self.shapes), &mut buffer, p, end, self.basis);
                 let (u, z) = load_direction(&self.along, self.pairs, p, end, unit);
                 let n = (end - p).min(L::N);
                 let mut s = [L::zero(); COMPONENTS];
@@ -76,6 +76,13 @@ impl<T: Simd> Job<T> for Second<'_, T> {
                 for d in 1..=degree {
                     moments.step::<false>(d, &mut []);
                     products(d, degree, &moments.now, q, orders, &mut s);
+                }
+                let mut power = kappa;
+                for order in 1..=4 {
+                    for s in &mut s[start(order)..start(order + 1)] {
+                        *s = *s * power;
+                    }
+                    power = power * kappa;
                 }
                 let (dr, shape) = if gto {
                     with_gaussian(&g, &u, &z, &mut s, orders)

@@ -106,7 +106,7 @@ impl<T: Simd> Job<T> for Tangent<'_, T> {
         let gto = self.basis.kind == Radial::Gto;
         let turning = !self.along.shape.is_empty();
         let inverse = L::of(1.0 / self.basis.unit);
-        let half = L::of(0.5);
+        let (half, kappa) = (L::of(0.5), L::of(self.basis.scale));
         let mut buffer = [T::ZERO; MAX_LANES * ROW];
         let mut moments = Moments::<L>::new(degree);
         let mut sums = vec![L::zero(); size.next_multiple_of(MAX_LANES)];
@@ -116,7 +116,7 @@ impl<T: Simd> Job<T> for Tangent<'_, T> {
             }
             let (mut p, end) = (self.pairs.ptr[self.first + row], self.pairs.ptr[self.first + row + 1]);
             while p < end {
-                let g = Group::load((self.pairs, self.shapes), &mut buffer, p, end, inverse, gto);
+                let g = Group::load((self.pairs, self.shapes), &mut buffer, p, end, self.basis);
                 let (u, z) = load_direction(&self.along, self.pairs, p, end, inverse);
                 // alpha, beta, and gamma with the off-diagonal elements of both triangles.
                 let mut f = [L::zero(), u[0], u[1], u[2], z[0] * half, z[1], z[2], z[3] * half, z[4], z[5] * half];
@@ -131,6 +131,9 @@ impl<T: Simd> Job<T> for Tangent<'_, T> {
                     }
                     let [a, b, c, d, e, h] = squeezed;
                     (f[4], f[5], f[6], f[7], f[8], f[9]) = (a * half, b, c, d * half, e, h * half);
+                }
+                for (k, f) in f.iter_mut().enumerate().skip(1) {
+                    *f = *f * if k < 4 { kappa } else { kappa * kappa };
                 }
                 moments.begin(&g);
                 spread(0, degree, &moments.now, &f, turning, &mut sums);

@@ -8,15 +8,7 @@ import types
 
 import numpy as np
 
-from valence.bench import (
-    ours_descriptors,
-    ours_engine,
-    ours_equivariant,
-    ours_gradients,
-    ours_layers,
-    ours_mace,
-    ours_symmetric,
-)
+from valence.bench import ours_descriptors, ours_engine, ours_equivariant, ours_layers, ours_mace, ours_symmetric
 
 PACKAGES = ["valence"]
 
@@ -197,10 +189,6 @@ def jax_length(which):
     return prepare
 
 
-<<<<<<< HEAD
-NUMPY = ("neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz", "soap", "anisoap", "tensor_product",
-         "tensor_product_simple")  # fmt: skip
-=======
 def with_stages(prepare):
     """The same operation, whose call can say where its time goes by the timers of the core; a program in an interpreter of its own
     cannot."""
@@ -228,7 +216,6 @@ NUMPY = (
     "neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz", "soap_featomic", "soap_dscribe",
     "anisoap", "tensor_product", "tensor_product_simple",
 )  # fmt: skip
->>>>>>> h-bench
 
 OPERATIONS = {
     "numpy": {**{name: reference(name) for name in NUMPY}, "edge_length": numpy_length},
@@ -245,13 +232,9 @@ OPERATIONS = {
         **ours_symmetric.CPU,
         **ours_equivariant.CPU,
         **ours_layers.CPU,
+        **ours_descriptors.CPU,
         **ours_engine.CPU,
         **ours_mace.CPU,
-<<<<<<< HEAD
-        **ours_descriptors.CPU,
-        **ours_gradients.CPU,
-=======
->>>>>>> h-bench
     },
     "cpu-ir-mul": ours_layers.INSIDE,
     "cpu-exact": {**ours_mace.EXACT, **ours_engine.EXACT},

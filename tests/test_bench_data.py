@@ -223,6 +223,18 @@ def test_the_files_of_the_package_are_small_and_as_their_manifest_says(tmp_path)
         np.testing.assert_allclose(new.positions, old.positions, atol=2e-8)
 
 
+def test_anisoap_reads_the_shapes_of_the_files_as_they_are():
+    for name in ("ellipsoids", "gay_berne_oblate_27"):
+        box = vl.read(make_data.SHIPPED / f"{name}.xyz")
+        given = {
+            "orientation": box.columns["c_q"],
+            "diameters": np.stack([box.columns[f"c_diameter{k}"] for k in (1, 2, 3)], axis=1),
+        }
+        plain = vl.Systems.from_arrays(box.positions, box.numbers, cell=box.cell, pbc=box.pbc)
+        anisoap = vl.AniSoap(cutoff=7.0, lmax=3, width=1.5)
+        np.testing.assert_array_equal(anisoap.compute(box).values, anisoap.compute(plain, **given).values)
+
+
 def test_molecules_come_from_ase(tmp_path):
     pytest.importorskip("ase", reason="ase is not installed")
     assert main(["make-data", "molecules", "--out", str(tmp_path)]) == 0

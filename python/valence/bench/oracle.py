@@ -17,7 +17,6 @@ from valence.bench import (
     oracle_descriptors,
     oracle_engine,
     oracle_equivariant,
-    oracle_gradients,
     oracle_layers,
     oracle_mace,
     oracle_symmetric,
@@ -221,6 +220,6 @@ OPERATIONS = {
     **oracle_engine.OPERATIONS,
     **oracle_descriptors.OPERATIONS,
     **oracle_mace.OPERATIONS,
-    **oracle_gradients.OPERATIONS,
+    **oracle_descriptors.OPERATIONS,
     **gpu.OPERATIONS,
 }

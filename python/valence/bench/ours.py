@@ -8,15 +8,7 @@ import types
 
 import numpy as np
 
-from valence.bench import (
-    ours_descriptors,
-    ours_engine,
-    ours_equivariant,
-    ours_gradients,
-    ours_layers,
-    ours_mace,
-    ours_symmetric,
-)
+from valence.bench import ours_descriptors, ours_engine, ours_equivariant, ours_layers, ours_mace, ours_symmetric
 
 PACKAGES = ["valence"]
 
@@ -220,8 +212,10 @@ def with_stages(prepare):
     return prepared
 
 
-NUMPY = ("neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz", "soap", "anisoap", "tensor_product",
-         "tensor_product_simple")  # fmt: skip
+NUMPY = (
+    "neighbor_list", "spherical_harmonics", "spherical_harmonics_vjp", "radial", "read_extxyz", "soap_featomic", "soap_dscribe",
+    "anisoap", "tensor_product", "tensor_product_simple",
+)  # fmt: skip
 
 OPERATIONS = {
     "numpy": {**{name: reference(name) for name in NUMPY}, "edge_length": numpy_length},
@@ -238,10 +232,9 @@ OPERATIONS = {
         **ours_symmetric.CPU,
         **ours_equivariant.CPU,
         **ours_layers.CPU,
+        **ours_descriptors.CPU,
         **ours_engine.CPU,
         **ours_mace.CPU,
-        **ours_descriptors.CPU,
-        **ours_gradients.CPU,
     },
     "cpu-ir-mul": ours_layers.INSIDE,
     "cpu-exact": {**ours_mace.EXACT, **ours_engine.EXACT},

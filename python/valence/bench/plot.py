@@ -25,7 +25,7 @@ FIGURES: dict[str, tuple[Callable[[Source], Drawn | None], str]] = {
     "thread_scaling": (figures.thread_scaling, "run --preset cpu --sweep threads --threads 1,2"),
     "roofline": (roofline.draw, "roofline"),
 }
-INPUTS = ["results/metrics/*.json", "results/tables/*.metrics.json", "results/logs/*.metrics.json"]
+INPUTS = ["results/metrics/*.json", "results/tables/*.metrics.json"]
 
 
 def add_arguments(p) -> None:

@@ -47,8 +47,7 @@ def moved(path: Path, frames: int, step: float) -> list[dict]:
         raise FileNotFoundError(f"`data` must hold {path.name}, got no {path}")
     first = vl.read(path, 0)
     rng = np.random.default_rng(SEED)
-    shapes = shapes_of(first)
-    more = {"orientation": shapes["quaternion"], "semiaxes": shapes["semiaxes"]} if shapes else {}
+    more = shapes_of(first)
     return [
         {
             "positions": first.positions + rng.uniform(-step, step, first.positions.shape),
@@ -116,13 +115,19 @@ def flame(a, to: Path) -> str:
         return "no flame graph: py-spy is not installed (pip install py-spy)"
     to.parent.mkdir(parents=True, exist_ok=True)
     ended = None
-    for native in (["--native"], []):
+    for native in (["--native"], ["--nonblocking"]):
         ended = subprocess.run(
-            [spy, "record", *native, "--rate", "500", "--nonblocking", "--format", "flamegraph", "-o", str(to), "--", *job(a)],
+            [spy, "record", *native, "--rate", "500", "--format", "flamegraph", "-o", str(to), "--", *job(a)],
             capture_output=True, text=True,
         )  # fmt: skip
         if ended.returncode == 0 and to.exists():
-            return f"{to}: flame graph{' with native frames' if native else ' of Python frames; native ones are not permitted here'}"
+            # The title names the command; without the folders of this machine.
+            text = to.read_text(encoding="utf-8")
+            write_text(to, text.replace(sys.executable, "python").replace(spy, "py-spy"))
+            kind = (
+                "with native frames" if "--native" in native else "of Python frames; native ones are not permitted here"
+            )
+            return f"{to}: flame graph {kind}"
     assert ended is not None
     return f"no flame graph: py-spy is not permitted here: {last_line(ended)}"
 

@@ -8,6 +8,8 @@ import numpy as np
 
 _QUATERNIONS = ("c_q", "quaternion", "orientation")
 _DIAMETERS = ("c_diameter[1]", "c_diameter[2]", "c_diameter[3]")
+#: The same as readers of extended XYZ (ASE's and ours) name them: they drop the brackets.
+_READ = ("c_diameter1", "c_diameter2", "c_diameter3")
 
 
 def orientation_of(systems: Any, given: Any, kind: str | None, column: str | None) -> np.ndarray:
@@ -44,16 +46,17 @@ def semiaxes_of(systems: Any, semiaxes: Any, diameters: Any, from_info: bool) ->
     factor = 1.0
     if semiaxes is None and diameters is None:
         columns = systems.columns
-        files = [name for name in _DIAMETERS if name in columns]
+        names = _READ if any(name in columns for name in _READ) else _DIAMETERS
+        files = [name for name in names if name in columns]
         if "semiaxes" in columns and files:
             raise ValueError("`semiaxes` must be in one form in the atoms, got both semiaxes and c_diameter[...]")
         if "semiaxes" in columns:
             semiaxes = columns["semiaxes"]
         elif files:
-            missing = [name for name in _DIAMETERS if name not in columns]
+            missing = [name for name in names if name not in columns]
             if missing:
                 raise ValueError(f"`diameters` must be in three columns of the atoms, got none called {missing[0]}")
-            diameters = np.stack([_real(name, columns[name]) for name in _DIAMETERS], axis=-1)
+            diameters = np.stack([_real(name, columns[name]) for name in names], axis=-1)
         elif from_info:
             diameters = _broadcast(systems)
         elif n == 0:

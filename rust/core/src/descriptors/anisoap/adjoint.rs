@@ -18,6 +18,7 @@ use super::shapes::{ROW, Shapes};
 use crate::basis::lanes::{Job, Lanes, MAX_LANES, Simd, dispatch};
 use crate::descriptors::pairs::{Pairs, cut, tasks};
 use crate::pool;
+use crate::stages::{self, Stage};
 
 /// What pairs send back.
 pub struct PairGradients<T> {
@@ -71,6 +72,7 @@ pub fn adjoint_task<T: Simd>(
     vectors: &mut [T],
     shape: &mut [T],
 ) {
+    let _timer = stages::start(Stage::Backward);
     let rows = rows_of(pairs, task);
     let mut q = vec![T::ZERO; rows.len() * basis.monomials()];
     polynomials(basis, grad, &rows, &mut q);

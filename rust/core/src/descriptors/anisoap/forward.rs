@@ -13,6 +13,7 @@ use super::shapes::{ROW, Shapes};
 use crate::basis::lanes::{Job, Lanes, MAX_LANES, Simd, dispatch};
 use crate::descriptors::pairs::{Pairs, cut, tasks};
 use crate::pool;
+use crate::stages::{self, Stage};
 
 /// Nanoseconds of a pair, for the choice between one thread and many.
 pub fn pair_ns(basis: &Basis) -> usize {
@@ -43,7 +44,10 @@ pub fn expand<T: Simd>(basis: &Basis, pairs: &Pairs<T>, shapes: &Shapes<T>) -> V
 pub fn expand_task<T: Simd>(basis: &Basis, pairs: &Pairs<T>, shapes: &Shapes<T>, task: &Range<usize>, out: &mut [T]) {
     let rows = rows_of(pairs, task);
     let mut sums = vec![0.0; rows.len().next_multiple_of(PAD) * basis.monomials()];
+    let timer = stages::start(Stage::Moments);
     dispatch(Sums { basis, pairs, shapes, first: task.start * pairs.columns, rows: &rows, sums: &mut sums });
+    drop(timer);
+    let _timer = stages::start(Stage::Contract);
     coefficients(basis, &sums, &rows, out);
 }
 

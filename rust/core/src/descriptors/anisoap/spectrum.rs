@@ -10,6 +10,7 @@ use crate::basis::lanes::Simd;
 use crate::descriptors::pairs::{Pairs, cut, tasks};
 use crate::descriptors::power::Spectrum;
 use crate::pool;
+use crate::stages::{self, Stage};
 
 /// Tasks whose spectra are held at a time by [`mean`]. Fixed: no sum depends on the number of threads.
 const TOGETHER: usize = 16;
@@ -34,6 +35,7 @@ pub fn power<T: Simd>(basis: &Basis, pairs: &Pairs<T>, shapes: &Shapes<T>, spect
     let one = |(task, out): (&std::ops::Range<usize>, &mut [T])| {
         let mut coefficients = vec![T::ZERO; task.len() * width];
         expand_task(basis, pairs, shapes, task, &mut coefficients);
+        let _timer = stages::start(Stage::PowerSpectrum);
         let mut panel = vec![T::ZERO; spectrum.panel_len()];
         for (i, out) in out.chunks_exact_mut(d.max(1)).enumerate() {
             spectrum.gather(&coefficients[i * width..(i + 1) * width], &mut panel);
@@ -66,6 +68,7 @@ pub fn mean<T: Simd>(
         let one = |(task, out): (&std::ops::Range<usize>, &mut [T])| {
             let mut coefficients = vec![T::ZERO; task.len() * width];
             expand_task(basis, pairs, shapes, task, &mut coefficients);
+            let _timer = stages::start(Stage::PowerSpectrum);
             let mut panel = vec![T::ZERO; spectrum.panel_len()];
             for (i, out) in out.chunks_exact_mut(d.max(1)).enumerate() {
                 spectrum.gather(&coefficients[i * width..(i + 1) * width], &mut panel);

@@ -12,6 +12,7 @@ use crate::descriptors::power::{Compression, Layout, Shape, Spectrum};
 use crate::edges::Systems;
 use crate::error::{Error, Result};
 use crate::pool;
+use crate::stages::{self, Stage};
 
 /// Centres of a task: about 20 microseconds of work.
 const TASK: usize = 8;
@@ -232,6 +233,7 @@ impl<'a, T: Precision> Run<'a, T> {
 
     /// What is made of a panel, and of the change of one.
     pub fn emit(&self, panel: &[T], out: &mut [T]) {
+        let _timer = stages::start(Stage::PowerSpectrum);
         match self.kind {
             Kind::Power(..) if self.portable => self.spectrum.forward_plain(panel, out),
             Kind::Power(..) => self.spectrum.forward(panel, out),

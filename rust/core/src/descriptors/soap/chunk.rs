@@ -14,6 +14,7 @@ use crate::basis::lanes::{Job, Lanes, MAX_LANES, Simd, dispatch};
 use crate::descriptors::power::Spectrum;
 use crate::descriptors::tiles::{Add, Emit, Store, Tile};
 use crate::error::Result;
+use crate::stages::{self, Stage};
 
 /// Pairs of a chunk: buffers of lmax 6 with 8 functions then fit the first cache.
 pub const CHUNK: usize = 16;
@@ -125,8 +126,11 @@ impl<'a, T: Simd> Kernel<'a, T> {
         for first in (0..group.count).step_by(CHUNK) {
             let count = CHUNK.min(group.count - first);
             let order = if along.is_some() { 1 } else { 0 };
+            let timer = stages::start(Stage::Basis);
             self.radial_rows(chunk, group, first, count, order, along.is_some());
             self.harmonics(chunk, count, along.is_some());
+            drop(timer);
+            let _timer = stages::start(Stage::Moments);
             let (value, slope) = chunk.radial.split_at(CHUNK * self.prepared.rows.len());
             let [harmonic, dharmonic] = &chunk.harmonic;
             match &mut along {
@@ -170,6 +174,7 @@ impl<'a, T: Simd> Kernel<'a, T> {
 
     /// x [n, 3] = dE/dr of each pair from g = dE/dc in a panel.
     pub fn backward(&self, chunk: &mut Chunk<T>, group: &Group<T>, grad: &[T], x: &mut [T]) {
+        let _timer = stages::start(Stage::Backward);
         for first in (0..group.count).step_by(CHUNK) {
             let count = CHUNK.min(group.count - first);
             self.radial_rows(chunk, group, first, count, 1, false);
@@ -197,6 +202,7 @@ impl<'a, T: Simd> Kernel<'a, T> {
 
     /// The slope of [`Kernel::backward`]'s x under the changes of the vectors and under the change `tangent` of g.
     pub fn second(&self, chunk: &mut Chunk<T>, group: &Group<T>, grad: &[T], tangent: &[T], x: &mut [T]) {
+        let _timer = stages::start(Stage::Backward);
         for first in (0..group.count).step_by(CHUNK) {
             let count = CHUNK.min(group.count - first);
             self.radial_rows(chunk, group, first, count, 2, false);

@@ -253,7 +253,7 @@ def test_a_data_folder_that_is_not_there_names_both_places(toys, monkeypatch, ca
 def test_files_of_the_caller_take_the_place_of_the_generated_ones(tmp_path):
     rows = "C 0 0 0\nH 0 0 1.1\nO 0 1.2 0\n"
     (tmp_path / "three_species.xyz").write_text(f"3\nProperties=species:S:1:pos:R:3\n{rows}" * 2)
-    entry = {"kind": "benzenes", "species": 3, "systems": 2}
+    entry = {"kind": "fake_benzenes", "species": 3, "systems": 2}
     arrays, n = data.make(entry, "float64", 0, tmp_path, root=tmp_path)
     assert n == 6 and arrays["numbers"].tolist() == [6, 1, 8] * 2 and arrays["offsets"].tolist() == [0, 3, 6]
     own, n = data.make(entry, "float64", 0, tmp_path)
@@ -275,7 +275,7 @@ def test_files_of_the_caller_take_the_place_of_the_generated_ones(tmp_path):
 
 
 def test_shapes_come_from_the_file_or_from_the_workload(tmp_path):
-    entry = {"kind": "frames", "file": "ellipsoids.xyz", "diameters": [3, 3, 1], "quaternion": [1, 0, 0, 0]}
+    entry = {"kind": "frames", "file": "ellipsoids.xyz", "diameters": [3, 3, 1], "orientation": [1, 0, 0, 0]}
     shipped, n = data.make(entry, "float64", 0, tmp_path, frames=2)
     assert len(shipped["offsets"]) == 3 and np.ptp(shipped["semiaxes"]) > 0  # the file says them
     (tmp_path / "ellipsoids.xyz").write_text("2\nProperties=species:S:1:pos:R:3\nC 0 0 0\nC 0 0 4\n")
@@ -283,10 +283,10 @@ def test_shapes_come_from_the_file_or_from_the_workload(tmp_path):
     assert (
         n == 2
         and plain["semiaxes"].tolist() == [[1.5, 1.5, 0.5]] * 2
-        and plain["quaternion"].tolist() == [[1, 0, 0, 0]] * 2
+        and plain["orientation"].tolist() == [[1, 0, 0, 0]] * 2
     )
-    with pytest.raises(ValueError, match="`quaternion` must be four numbers or random, got flat"):
-        data.make({**entry, "quaternion": "flat"}, "float64", 0, tmp_path, root=tmp_path)
+    with pytest.raises(ValueError, match="`orientation` must be four numbers or random, got flat"):
+        data.make({**entry, "orientation": "flat"}, "float64", 0, tmp_path, root=tmp_path)
 
 
 def test_progress_says_what_remains_and_is_quiet_elsewhere(capsys, monkeypatch):

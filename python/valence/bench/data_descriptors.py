@@ -56,7 +56,7 @@ def fake_benzenes(
 ):
     """The frame of `species` labels of the species sweep, `systems` times; only the labels differ from one number to another.
 
-    Where `root` is given, the frames of its file of that name are read instead. `diameters` [3] and `quaternion` (w, x, y, z, or
+    Where `root` is given, the frames of its file of that name are read instead. `diameters` [3] and `orientation` (w, x, y, z, or
     "random") are the shape of each particle where the file does not say one; `cutoff` has the edges counted.
     """
     if root is not None:
@@ -84,11 +84,11 @@ def fake_benzenes(
     if all(f[2] for f in made):
         arrays.update({k: np.concatenate([f[2][k] for f in made]).astype(dtype) for k in made[0][2]})
     elif diameters is not None:
-        arrays.update(shapes(rng, dtype, n * systems, diameters, quaternion))
+        arrays.update(shapes(rng, dtype, n * systems, diameters, orientation))
     return counted(arrays, cutoff), n * systems
 
 
-def frames(rng, dtype, *, file, frames=1, root=None, cutoff=None, diameters=None, quaternion=None):
+def frames(rng, dtype, *, file, frames=1, root=None, cutoff=None, diameters=None, orientation=None):
     """`frames` frames of a file below `root`, else of one that comes with the package; beyond its last comes its first again."""
     from valence.bench.make_data import SHIPPED
 
@@ -105,13 +105,13 @@ def frames(rng, dtype, *, file, frames=1, root=None, cutoff=None, diameters=None
     if all(columns):
         arrays.update({n: np.concatenate([c[n] for c in columns]).astype(dtype) for n in columns[0]})
     elif diameters is not None:
-        arrays.update(shapes(rng, dtype, sum(counts), diameters, quaternion))
+        arrays.update(shapes(rng, dtype, sum(counts), diameters, orientation))
     return counted(arrays, cutoff), sum(counts)
 
 
-def mixture(rng, dtype, *, atoms, species=2, systems=1, density=0.05, cutoff=None, diameters=None, quaternion=None):
+def mixture(rng, dtype, *, atoms, species=2, systems=1, density=0.05, cutoff=None, diameters=None, orientation=None):
     """`systems` periodic cubes of `atoms` atoms at `density` [1/Å^3] of `species` labels in equal parts, at random places of a
-    jittered grid; with `diameters` ellipsoids, see :func:`benzenes`."""
+    jittered grid; with `diameters` ellipsoids, see :func:`fake_benzenes`."""
     from valence.bench.data import liquid
 
     parts = [liquid(rng, dtype, atoms=atoms, density=density)[0] for _ in range(systems)]
@@ -125,19 +125,19 @@ def mixture(rng, dtype, *, atoms, species=2, systems=1, density=0.05, cutoff=Non
         "numbers": known[np.concatenate(labels)],
     }
     if diameters is not None:
-        arrays.update(shapes(rng, dtype, atoms * systems, diameters, quaternion))
+        arrays.update(shapes(rng, dtype, atoms * systems, diameters, orientation))
     return counted(arrays, cutoff), atoms * systems
 
 
-def shapes(rng, dtype, n, diameters, quaternion):
+def shapes(rng, dtype, n, diameters, orientation):
     """Quaternions and semiaxes of `n` like ellipsoids."""
-    if quaternion == "random":
+    if orientation == "random":
         q = structures.random_quaternions(rng, n)
-    elif isinstance(quaternion, list | tuple) and len(quaternion) == 4:
-        q = np.tile(np.asarray(quaternion, dtype=np.float64), (n, 1))
+    elif isinstance(orientation, list | tuple) and len(orientation) == 4:
+        q = np.tile(np.asarray(orientation, dtype=np.float64), (n, 1))
     else:
-        raise ValueError(f"`quaternion` must be four numbers or random, got {quaternion}")
-    return {"quaternion": q.astype(dtype), "semiaxes": np.tile(np.asarray(diameters) / 2.0, (n, 1)).astype(dtype)}
+        raise ValueError(f"`orientation` must be four numbers or random, got {orientation}")
+    return {"orientation": q.astype(dtype), "semiaxes": np.tile(np.asarray(diameters) / 2.0, (n, 1)).astype(dtype)}
 
 
 def counted(arrays, cutoff):
@@ -189,11 +189,11 @@ def shapes_of(systems) -> dict[str, np.ndarray]:
     columns = systems.columns
     q = next((columns[n] for n in ("orientation", "c_q", "quaternion") if n in columns), None)
     if "semiaxes" in columns:
-        return {} if q is None else {"quaternion": q, "semiaxes": columns["semiaxes"]}
+        return {} if q is None else {"orientation": q, "semiaxes": columns["semiaxes"]}
     for form in ("c_diameter{}", "c_diameter[{}]"):
         axes = [columns.get(form.format(k)) for k in (1, 2, 3)]
         if q is not None and all(a is not None for a in axes):
-            return {"quaternion": q, "semiaxes": np.stack(axes, axis=1) / 2.0}
+            return {"orientation": q, "semiaxes": np.stack(axes, axis=1) / 2.0}
     return {}
 
 

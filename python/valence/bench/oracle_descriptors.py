@@ -12,8 +12,11 @@ from math import gamma, log, pi, sqrt
 
 import numpy as np
 
-#: Pairs whose coefficients are in memory at a time.
-CHUNK = 20_000
+from valence.bench.oracle_anisoap import anisoap
+from valence.bench.oracle_pairs import pairs, root
+from valence.reference.basis import spherical_harmonics
+
+STEP = 1e-5  # Angstrom, of the central differences
 
 
 def precise_root(overlap):

@@ -236,7 +236,7 @@ def test_a_neighbor_at_the_cutoff_counts_for_dscribe_alone():
         soap = vl.Soap(**HYPER, convention=convention)
         reach = soap._text["reach"]
         lone = soap.compute(pair(reach + 0.1)).values
-        assert (np.abs(soap.compute(pair(reach)).values - lone).max() > 1e-12) is counts
+        assert bool(np.abs(soap.compute(pair(reach)).values - lone).max() > 1e-12) is counts
 
 
 def test_nothing_in_gives_nothing_out():

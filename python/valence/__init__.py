@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from valence._native import get_num_threads, set_num_threads
+from valence._stages import time_stages
 
 __version__ = "0.1.0"
 
@@ -120,6 +121,7 @@ __all__ = [
     "spherical_harmonics",
     "tensor_product",
     "tensor_product_simple",
+    "time_stages",
     "tp_num_paths",
     "tp_path_info",
     "wigner_3j",

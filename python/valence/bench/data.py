@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from valence.bench import data_descriptors, data_engine, data_layers, data_mace, gpu
+from valence.bench import data_descriptors, data_engine, data_layers, data_mace, data_structures, gpu
 
 
 def liquid(rng, dtype, *, atoms, density=0.1, jitter=0.25, order="shuffled", frames=1, step=0.0):
@@ -140,7 +140,7 @@ GENERATORS = {
     **data_engine.GENERATORS,
     **data_descriptors.GENERATORS,
     **data_mace.GENERATORS,
-    **data_descriptors.GENERATORS,
+    **data_structures.GENERATORS,
 }
 
 

@@ -1,8 +1,12 @@
+<<<<<<< HEAD
+"""Inputs of the timed descriptors: fake benzenes with any number of labels, mixtures, ellipsoids; see data.py."""
+=======
 """Systems for the suites of SOAP and AniSOAP: crystals, fake benzenes, boxes of ellipsoids; NumPy alone.
 
 With `features` also the cotangent of that many features an atom, and directions in which gradients are compared; with `cutoff`
 the number of directed pairs nearer than that, by which `time per edge` is taken.
 """
+>>>>>>> h-bench
 
 from __future__ import annotations
 
@@ -11,6 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from valence.atoms.elements import NUMBERS
+<<<<<<< HEAD
+from valence.bench import structures
+
+
+def benzenes(rng, dtype, *, species, copies=1, systems=1, root=None, cutoff=None, diameters=None, quaternion=None):
+=======
 from valence.bench import ellipsoids, structures
 
 #: Random directions along which a gradient is compared with the slope of the definition.
@@ -54,6 +64,7 @@ def ellipsoid_box(rng, dtype, *, particles, shape="oblate", density=0.0084, feat
 def fake_benzenes(
     rng, dtype, *, species, copies=1, systems=1, root=None, cutoff=None, diameters=None, orientation=None
 ):
+>>>>>>> h-bench
     """The frame of `species` labels of the species sweep, `systems` times; only the labels differ from one number to another.
 
     Where `root` is given, the frames of its file of that name are read instead. `diameters` [3] and `orientation` (w, x, y, z, or
@@ -197,4 +208,8 @@ def shapes_of(systems) -> dict[str, np.ndarray]:
     return {}
 
 
+<<<<<<< HEAD
+GENERATORS = {f.__name__: f for f in (benzenes, frames, mixture)}
+=======
 GENERATORS = {f.__name__: f for f in (crystal_frame, fake_benzenes, ellipsoid_box, frames, mixture)}
+>>>>>>> h-bench

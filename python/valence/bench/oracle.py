@@ -17,6 +17,7 @@ from valence.bench import (
     oracle_descriptors,
     oracle_engine,
     oracle_equivariant,
+    oracle_gradients,
     oracle_layers,
     oracle_mace,
     oracle_symmetric,
@@ -220,6 +221,6 @@ OPERATIONS = {
     **oracle_engine.OPERATIONS,
     **oracle_descriptors.OPERATIONS,
     **oracle_mace.OPERATIONS,
-    **oracle_descriptors.OPERATIONS,
+    **oracle_gradients.OPERATIONS,
     **gpu.OPERATIONS,
 }

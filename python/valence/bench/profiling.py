@@ -47,7 +47,8 @@ def moved(path: Path, frames: int, step: float) -> list[dict]:
         raise FileNotFoundError(f"`data` must hold {path.name}, got no {path}")
     first = vl.read(path, 0)
     rng = np.random.default_rng(SEED)
-    more = shapes_of(first)
+    shapes = shapes_of(first)
+    more = {"orientation": shapes["quaternion"], "semiaxes": shapes["semiaxes"]} if shapes else {}
     return [
         {
             "positions": first.positions + rng.uniform(-step, step, first.positions.shape),

@@ -61,7 +61,7 @@ class SoapFunction:
             systems = base.replace(positions=positions, cell=cell, pbc=base.pbc)
         else:
             systems = base.replace(positions=positions)
-        return self.soap._given(Centers(systems, self.centers), self.columns, self.kind)
+        return self.soap._given(Centers(systems, self.centers), self.columns, self.kind, self.attach)
 
     def _rows(self, positions: np.ndarray) -> Centers:
         return Centers(self._base.replace(positions=positions), self.centers)
@@ -72,7 +72,7 @@ class SoapFunction:
     def vjp(self, positions: np.ndarray, cell: np.ndarray | None, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """To positions [N, 3] and cell [B, 3, 3]."""
         given = self._given(positions, cell)
-        found = self.soap._kernel.vjp(given, np.ascontiguousarray(grad), self.attach, ["positions", "cell"])
+        found = self.soap._kernel.vjp(given, np.ascontiguousarray(grad), ["positions", "cell"])
         return self._rows(positions).of_atoms(found["positions"]), found["cell"]
 
     def second(
@@ -90,7 +90,5 @@ class SoapFunction:
             whole = np.zeros((len(rows.numbers), 3), positions.dtype)
             whole[rows._atom >= 0] = grad_positions
         of_cell = None if grad_cell is None else np.ascontiguousarray(grad_cell)
-        found = self.soap._kernel.second(
-            given, np.ascontiguousarray(grad), self.attach, np.ascontiguousarray(whole), of_cell
-        )
+        found = self.soap._kernel.second(given, np.ascontiguousarray(grad), np.ascontiguousarray(whole), of_cell)
         return rows.of_atoms(found[0]), found[1], found[2]

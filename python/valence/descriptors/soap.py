@@ -187,14 +187,14 @@ class Soap(Transformer):
         columns = columns_of(call.systems, species, self._columns)
         wanted = () if gradients == () else check_names("gradients", gradients, GRADIENTS)
         average = None if kind == "coefficients" else self.average
-        given = self._given(call, columns, kind)
+        given = self._given(call, columns, kind, attach)
         values = self._kernel.compute(given)
         found: dict[str, Any] = {}
         if wanted and average is not None:
             raise ValueError(f"`gradients` must be empty for an average (use vjp), got {', '.join(wanted)}")
         for name in wanted:
             if name == "positions":
-                center, atom, data = self._kernel.position_jacobian(given, attach)
+                center, atom, data = self._kernel.position_jacobian(given)
                 atom, keep = call.atoms_of(atom)
                 shape = (len(values), call.num_atoms)
                 found[name] = Jacobian(center[keep], atom[keep], data if keep.all() else data[keep], shape)
@@ -228,7 +228,7 @@ class Soap(Transformer):
             raise TypeError(f"`cotangent` must be {call.positions.dtype}, got {cotangent.dtype}")
         if cotangent.ndim == 3:
             cotangent = cotangent.reshape(len(cotangent), cotangent.shape[1] * cotangent.shape[2])
-        found = self._kernel.vjp(self._given(call, columns, kind), cotangent, attach, list(wanted))
+        found = self._kernel.vjp(self._given(call, columns, kind, attach), cotangent, list(wanted))
         if "positions" in found:
             found["positions"] = call.of_atoms(found["positions"])
         return found
@@ -282,7 +282,7 @@ class Soap(Transformer):
             batch = batch.replace(positions=batch.positions.astype(self.dtype))
         return batch
 
-    def _given(self, call: Centers, columns: tuple[int, ...], kind: str) -> tuple:
+    def _given(self, call: Centers, columns: tuple[int, ...], kind: str, attach: bool = True) -> tuple:
         """The arrays of a native call."""
         weights = [] if self._weights is None else [self._weights.get(z) for z in columns]
         if None in weights:
@@ -294,14 +294,14 @@ class Soap(Transformer):
         if kind == "coefficients":
             layout = (kind, "featomic", "none", "none")
         place = (call.positions, call.numbers, call.offsets, s.cell, pbc)
-        return (*place, bytes(columns), weights, call.centers, layout, self._portable)
+        return (*place, bytes(columns), weights, call.centers, layout, self._portable, attach)
 
     def _features(self, kind: str, columns: tuple[int, ...]) -> int:
         """D of a call (coefficients: S F), from a call of no atoms."""
         offsets, empty = np.zeros(1, np.int64), np.zeros((0, 3, 3))
         layout = (kind, self.convention, self.compression or "none", "none")
         atoms = (np.zeros((0, 3)), np.zeros(0, np.uint8), offsets, empty, np.zeros((0, 3), bool))
-        return self._kernel.compute((*atoms, bytes(columns), [], None, layout, False)).shape[1]
+        return self._kernel.compute((*atoms, bytes(columns), [], None, layout, False, True)).shape[1]
 
     def _labels(self, kind: str, columns: tuple[int, ...]) -> dict[str, Any]:
         counts = self.num_radial

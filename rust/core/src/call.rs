@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 use crate::real::Real;
+use crate::stages::Stage;
 use crate::{basis, edges, equivariant};
 
 /// The body of an op. It trusts the lengths of its operands and checks what shapes cannot say (an index in range).
@@ -65,6 +66,18 @@ pub struct Kernels {
 /// The op called `name`, from whichever room has it.
 pub fn find(name: &str) -> Option<Kernels> {
     all().get(name).copied()
+}
+
+/// The stage that an op is, for the timers: a derivative, a basis function, or a product.
+pub fn stage(name: &str) -> Stage {
+    let is_in = |room: Vec<(&str, Kernel<f64>)>| room.iter().any(|(n, _)| *n == name);
+    if name.ends_with("_bwd") {
+        Stage::Backward
+    } else if is_in(equivariant::kernels()) {
+        Stage::Contract
+    } else {
+        Stage::Basis
+    }
 }
 
 /// The names of all ops, sorted.

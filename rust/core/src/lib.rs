@@ -1,7 +1,7 @@
 //! Kernels of Valence: slices in, slices out. No Python, no Arrow, no CUDA.
 //!
 //! Rooms, in the order in which data flows: [`atoms`] → [`edges`] → [`basis`] → [`equivariant`].
-//! Around them stand the few things that every room uses: [`error`], [`pool`], [`real`] and [`call`].
+//! Around them stand the few things that every room uses: [`error`], [`pool`], [`real`], [`stages`] and [`call`].
 
 pub mod atoms;
 pub mod basis;
@@ -13,6 +13,7 @@ pub mod error;
 pub mod model;
 pub mod pool;
 pub mod real;
+pub mod stages;
 
 pub use error::{Error, Result};
 pub use real::Real;

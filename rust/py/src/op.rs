@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 use valence_core::call::{self, Call, Kernels, Operand};
+use valence_core::stages::{self, Stage};
 use valence_core::{Error, Real};
 
 use crate::error::to_py;
@@ -46,6 +47,7 @@ pub struct Kernel {
     bound: [usize; MAX],
     params: Vec<f64>,
     kernels: Kernels,
+    stage: Stage,
 }
 
 type Declared = (String, String, String);
@@ -88,7 +90,8 @@ impl Kernel {
                 inputs.len()
             )));
         }
-        Ok(Kernel { name, inputs, outputs, letters, bound, params, kernels })
+        let stage = call::stage(&name);
+        Ok(Kernel { name, inputs, outputs, letters, bound, params, kernels, stage })
     }
 
     #[getter]
@@ -229,6 +232,7 @@ impl Kernel {
                 // contiguous, of that length, writable and apart from every input; `results` keeps it alive.
                 Cell::new(if len == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(at as *mut T, len) } })
             });
+            let _timer = stages::start(self.stage);
             kernel(&Call { inputs, outputs: &cells[..count], params: &self.params })
         })
         .map_err(to_py)?;
@@ -424,8 +428,22 @@ fn op_names() -> Vec<&'static str> {
     call::names()
 }
 
+/// Turns the timers of stages on, from zero, or off.
+#[pyfunction]
+fn time_stages(on: bool) {
+    stages::switch(on);
+}
+
+/// Seconds of each stage since the timers were turned on, summed over threads.
+#[pyfunction]
+fn stage_seconds() -> Vec<(&'static str, f64)> {
+    stages::seconds()
+}
+
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Kernel>()?;
+    m.add_function(wrap_pyfunction!(time_stages, m)?)?;
+    m.add_function(wrap_pyfunction!(stage_seconds, m)?)?;
     m.add_function(wrap_pyfunction!(set_num_threads, m)?)?;
     m.add_function(wrap_pyfunction!(get_num_threads, m)?)?;
     m.add_function(wrap_pyfunction!(op_names, m)?)

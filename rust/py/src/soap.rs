@@ -120,7 +120,8 @@ struct Given<'py>(
     Option<Bound<'py, PyAny>>,
     /// see `kind`
     (String, String, String, String),
-    /// portable
+    /// portable, attached
+    bool,
     bool,
 );
 
@@ -164,6 +165,7 @@ fn with<T: Precision + Element, R: Send>(
         kind,
         average,
         portable: given.9,
+        attached: given.10,
     };
     let started = std::time::Instant::now();
     let mut raised = None;
@@ -262,7 +264,6 @@ impl SoapKernel {
         py: Python<'py>,
         given: Given,
         grad: &Bound<'py, PyAny>,
-        attached: bool,
         names: Vec<String>,
     ) -> PyResult<Bound<'py, PyDict>> {
         by_precision!(given, T => {
@@ -275,7 +276,7 @@ impl SoapKernel {
                     return Err(Error::value("cotangent", &rule, format!("{} values", grad.len())));
                 }
                 let x = r.vjp(&grad);
-                Ok((r.pairs.to_positions(&x, attached), cells.then(|| r.pairs.to_cells(&x))))
+                Ok((r.to_positions(&x), cells.then(|| r.pairs.to_cells(&x))))
             })?;
             let (positions, cells) = made.map_err(to_py)?;
             let out = PyDict::new(py);
@@ -297,13 +298,12 @@ impl SoapKernel {
 
     /// The vjp of the vjp with respect to positions and cell, for cotangents of both (None: zero): to positions [N, 3],
     /// cell [B, 3, 3] and to dE/d values [rows, D].
-    #[pyo3(signature = (given, grad, attached, positions=None, cell=None))]
+    #[pyo3(signature = (given, grad, positions=None, cell=None))]
     fn second<'py>(
         &self,
         py: Python<'py>,
         given: Given,
         grad: &Bound<'py, PyAny>,
-        attached: bool,
         positions: Option<&Bound<'py, PyAny>>,
         cell: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
@@ -314,20 +314,20 @@ impl SoapKernel {
             let positions = positions.map(|p| exactly::<T>(p, "positions", &[n, 3])).transpose()?;
             let cell = cell.map(|c| exactly::<T>(c, "cell", &[b, 3, 3])).transpose()?;
             let (x, cells, along, shape) = with::<T, _>(py, &self.0, &given, |r| {
-                let tangents = r.pairs.tangents(positions.as_deref(), attached, cell.as_deref(), None);
+                let tangents = r.pairs.tangents(positions.as_deref(), r.attached, cell.as_deref(), None);
                 let (x, along) = r.second(&grad, &tangents);
-                (r.pairs.to_positions(&x, attached), r.pairs.to_cells(&x).0, along, [r.rows(), r.features()])
+                (r.to_positions(&x), r.pairs.to_cells(&x).0, along, [r.rows(), r.features()])
             })?;
             PyTuple::new(py, [array(py, x, &[n, 3])?, array(py, cells, &[b, 3, 3])?, array(py, along, &shape)?])
         })
     }
 
     /// Numbers of centres [G], rows of moved atoms [G], d row / d position [G, 3, D].
-    fn position_jacobian<'py>(&self, py: Python<'py>, given: Given, attached: bool) -> PyResult<Bound<'py, PyTuple>> {
+    fn position_jacobian<'py>(&self, py: Python<'py>, given: Given) -> PyResult<Bound<'py, PyTuple>> {
         by_precision!(given, T => {
             let (samples, data, d) = with::<T, _>(py, &self.0, &given, |r| {
-                let samples = r.samples(attached);
-                let data = r.position_jacobian(&samples, attached);
+                let samples = r.samples();
+                let data = r.position_jacobian(&samples);
                 (samples, data, r.features())
             })?;
             let g = samples.atom.len();

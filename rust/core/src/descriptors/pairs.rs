@@ -49,7 +49,7 @@ pub struct Pairs<T: Copy> {
     pub target: Vec<u32>,
     /// [P + PADDING, 3], Angstrom.
     pub vector: Vec<T>,
-    /// [P], the edge that a pair is.
+    /// [P], the edge that a pair is; empty where they are the same.
     edge: Vec<u32>,
     shift: Buffer<i32>,
     /// B.
@@ -75,6 +75,11 @@ pub fn columns_of(numbers: &[u8], species: &[u8]) -> Result<Vec<i32>> {
         }
     }
 }
+
+/// Consecutive centres.
+type Centers = std::ops::Range<usize>;
+/// A task with its part of targets, edges and vectors.
+type Part<'a, T> = ((&'a Centers, &'a mut [u32]), (&'a mut [u32], &'a mut [T]));
 
 /// Centres in tasks: consecutive ranges of `TASK`.
 pub fn tasks(centers: usize) -> Vec<std::ops::Range<usize>> {
@@ -134,6 +139,21 @@ impl<T: Real> Pairs<T> {
 
     fn group(&mut self, list: List<T>, request: &Request) {
         let s = self.columns;
+        let near = |d: &T| !request.inclusive || *d <= T::of(request.cutoff);
+        if s == 1
+            && request.centers.is_none()
+            && request.column.iter().all(|&c| c == 0)
+            && list.distance.iter().all(near)
+        {
+            // The list is already what is wanted.
+            self.ptr = list.row_ptr.iter().map(|&p| p as usize).collect();
+            self.target = list.target.iter().map(|&t| t as u32).collect();
+            self.vector = Vec::with_capacity(list.vector.len() + 3 * PADDING);
+            self.vector.extend_from_slice(&list.vector);
+            self.vector.resize(list.vector.len() + 3 * PADDING, T::ZERO);
+            self.shift = list.shift;
+            return;
+        }
         // One comparison of the distance as the list has it: in f64 the sum of squares decides first.
         let limit = if request.inclusive { T::of(request.cutoff) } else { T::of(f64::INFINITY) };
         let column = request.column;
@@ -146,7 +166,7 @@ impl<T: Real> Pairs<T> {
         let work = list.target.len() * PAIR_NS;
         let tasks = tasks(self.center.len());
         let counts = cut(&mut self.ptr[1..], tasks.iter().map(|t| t.end * s));
-        let count = |(task, counts): (&std::ops::Range<usize>, &mut [usize])| {
+        let count = |(task, counts): (&Centers, &mut [usize])| {
             for (&c, counts) in self.center[task.clone()].iter().zip(counts.chunks_exact_mut(s.max(1))) {
                 edges(c).filter_map(kept).for_each(|a| counts[a] += 1);
             }
@@ -169,22 +189,21 @@ impl<T: Real> Pairs<T> {
         let edge_numbers = cut(&mut self.edge, at(ends(1)));
         let vectors = cut(&mut self.vector, at(ends(3)));
         let center = &self.center[..];
-        let fill =
-            |((task, targets), (numbers, vectors)): ((&std::ops::Range<usize>, &mut [u32]), (&mut [u32], &mut [T]))| {
-                let base = ptr[task.start * s];
-                let mut next = vec![0; s];
-                for c in task.clone() {
-                    next.copy_from_slice(&ptr[c * s..(c + 1) * s]);
-                    for e in edges(center[c]) {
-                        let Some(a) = kept(e) else { continue };
-                        let k = next[a] - base;
-                        next[a] += 1;
-                        targets[k] = list.target[e] as u32;
-                        numbers[k] = e as u32;
-                        vectors[3 * k..3 * k + 3].copy_from_slice(&list.vector[3 * e..3 * e + 3]);
-                    }
+        let fill = |((task, targets), (numbers, vectors)): Part<'_, T>| {
+            let base = ptr[task.start * s];
+            let mut next = vec![0; s];
+            for c in task.clone() {
+                next.copy_from_slice(&ptr[c * s..(c + 1) * s]);
+                for e in edges(center[c]) {
+                    let Some(a) = kept(e) else { continue };
+                    let k = next[a] - base;
+                    next[a] += 1;
+                    targets[k] = list.target[e] as u32;
+                    numbers[k] = e as u32;
+                    vectors[3 * k..3 * k + 3].copy_from_slice(&list.vector[3 * e..3 * e + 3]);
                 }
-            };
+            }
+        };
         pool::run(work, |threads| match threads {
             1 => tasks.iter().zip(targets).zip(edge_numbers.into_iter().zip(vectors)).for_each(fill),
             _ => tasks.par_iter().zip(targets).zip(edge_numbers.into_par_iter().zip(vectors)).for_each(fill),
@@ -218,8 +237,13 @@ impl<T: Real> Pairs<T> {
         self.ptr[c * self.columns]..self.ptr[(c + 1) * self.columns]
     }
 
+    /// Whether the pair's shift is 0.
+    pub fn is_home(&self, pair: usize) -> bool {
+        self.shift_of(pair) == [0; 3]
+    }
+
     pub fn shift_of(&self, pair: usize) -> [i32; 3] {
-        let e = self.edge[pair] as usize;
+        let e = self.edge.get(pair).map_or(pair, |&e| e as usize);
         [self.shift[3 * e], self.shift[3 * e + 1], self.shift[3 * e + 2]]
     }
 

@@ -292,7 +292,7 @@ impl Spectrum {
                     let mut g = grad[next] * scale;
                     next += 1;
                     if block.triangle && x == y {
-                        g = g * T::of(1.0 / block.factor);
+                        g *= T::of(1.0 / block.factor);
                     }
                     h[(x0 + x) * row + y0 + y] += g;
                     h[(y0 + y) * row + x0 + x] += g;
@@ -414,6 +414,8 @@ impl<T: Simd> Job<T> for Products<'_, T> {
                     }
                     column += L::N;
                 }
+            } else if !block.triangle && n == columns {
+                first.for_each::<L>(n, columns, &mut Whole { out: put.out, n, scale: L::of(put.scale) });
             } else {
                 first.for_each::<L>(n, columns, &mut put);
             }
@@ -451,6 +453,20 @@ impl<L: Lanes> Emit<L> for Part<'_, L::T> {
                 }
             }
         }
+    }
+}
+
+/// The same of [n, n] where n is a multiple of the lanes.
+struct Whole<'a, L: Lanes> {
+    out: &'a mut [L::T],
+    n: usize,
+    scale: L,
+}
+
+impl<L: Lanes> Emit<L> for Whole<'_, L> {
+    #[inline(always)]
+    fn put(&mut self, r: usize, c: usize, sum: L) {
+        (sum * self.scale).store(&mut self.out[r * self.n + c..]);
     }
 }
 

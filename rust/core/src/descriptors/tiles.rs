@@ -1,5 +1,8 @@
 //! Small dense products in registers: the one inner loop of the expansion, the power spectrum and their derivatives.
 
+// Loops over indices: what closures over lanes do is compiled without the registers.
+#![allow(clippy::needless_range_loop)]
+
 use crate::basis::lanes::{Lanes, Simd};
 
 /// What a tile is the product of: left[r, k] right[k, :], summed over k < `depth`.

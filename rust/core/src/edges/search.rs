@@ -17,6 +17,7 @@ use super::sites::Sites;
 use crate::error::{Error, Result, check_cutoff};
 use crate::pool;
 use crate::real::Real;
+use crate::stages::{self, Stage};
 
 /// Systems from this many atoms on are cut into several tasks.
 const LARGE: usize = 2048;
@@ -289,6 +290,7 @@ pub fn search<T: Real>(
     options: &Options,
     interrupted: &mut dyn FnMut() -> bool,
 ) -> Result<List<T>> {
+    let _timer = stages::start(Stage::Neighbors);
     check_cutoff(options.cutoff)?;
     systems.validate()?;
     #[cfg(target_arch = "x86_64")]

@@ -6,6 +6,7 @@ use super::search::{List, Systems};
 use crate::error::{Result, check_cutoff};
 use crate::pool;
 use crate::real::Real;
+use crate::stages::{self, Stage};
 use rayon::prelude::*;
 
 /// Atoms of one block.
@@ -43,6 +44,7 @@ unsafe impl<T> Sync for Out<T> {}
 /// a fresh search would find is in it as long as no pair outside has come nearer than the cutoff: the caller's test.
 /// `portable` leaves out SIMD.
 pub fn refilter<T: Real>(systems: &Systems<T>, stored: Stored, cutoff: f64, portable: bool) -> Result<List<T>> {
+    let _timer = stages::start(Stage::Neighbors);
     check_cutoff(cutoff)?;
     let n = systems.positions.len() / 3;
     let b = systems.offsets.len() - 1;

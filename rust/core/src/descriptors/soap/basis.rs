@@ -120,7 +120,7 @@ impl Basis {
             }
         };
         let amplification = root.condition().sqrt();
-        if !(amplification * 2e-16 < WORST) {
+        if amplification.is_nan() || amplification * 2e-16 >= WORST {
             let got = format!("{n} functions for l = {l}, of which rounding errors grow {amplification:.1e} times");
             return Err(Error::value("max_radial", "so small that the radial functions are independent", got));
         }

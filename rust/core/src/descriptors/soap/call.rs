@@ -50,6 +50,8 @@ pub struct Input<'a, T> {
     pub centers: Option<&'a [u32]>,
     pub kind: Kind,
     pub average: Average,
+    /// Whether a centre at an atom moves with it.
+    pub attached: bool,
     /// Without SIMD.
     pub portable: bool,
 }
@@ -61,6 +63,7 @@ pub struct Run<'a, T: Simd> {
     pub spectrum: Spectrum,
     pub kind: Kind,
     average: Average,
+    pub attached: bool,
     prepared: &'a super::Prepared<T>,
     factors: Vec<f64>,
     /// Own column of each centre, or -1.
@@ -111,7 +114,8 @@ impl<'a, T: Precision> Run<'a, T> {
             columns,
             cutoff: soap.reach,
             inclusive: soap.inclusive,
-            self_pair: false,
+            // An atom that moves off its centre is a neighbour like others.
+            self_pair: !input.attached,
             centers: input.centers,
         };
         let pairs = Pairs::new(&input.systems, &request, input.portable, interrupted)?;
@@ -135,8 +139,8 @@ impl<'a, T: Precision> Run<'a, T> {
         if from != pairs.centers() && input.average != Average::None {
             return Err(Error::value("centers", "in the order of the systems", "others"));
         }
-        let (kind, average, portable) = (input.kind, input.average, input.portable);
-        Ok(Run { soap, pairs, spectrum, kind, average, prepared, factors, own, frames, portable })
+        let (kind, average, attached, portable) = (input.kind, input.average, input.attached, input.portable);
+        Ok(Run { soap, pairs, spectrum, kind, average, attached, prepared, factors, own, frames, portable })
     }
 
     /// D.
@@ -185,7 +189,17 @@ impl<'a, T: Precision> Run<'a, T> {
             count: range.len(),
             column: a,
             factor: self.factors[a],
+            own: self.own_pair(c, a),
         }
+    }
+
+    /// Which of the pairs of centre c with column a is the centre itself.
+    pub fn own_pair(&self, c: usize, a: usize) -> Option<usize> {
+        if self.attached || self.own[c] != a as i32 {
+            return None;
+        }
+        let center = self.pairs.center[c];
+        self.pairs.group_of(c, a).position(|p| self.pairs.target[p] == center && self.pairs.is_home(p))
     }
 
     /// The coefficients of centre c, and their change under `tangents` of the pairs.
@@ -201,7 +215,9 @@ impl<'a, T: Precision> Run<'a, T> {
                 kernel.expand(chunk, &group, panel, along.as_mut().map(|(_, out)| &mut **out));
             }
         }
-        if let Ok(a) = usize::try_from(self.own[c]) {
+        if self.attached
+            && let Ok(a) = usize::try_from(self.own[c])
+        {
             let (start, ..) = self.spectrum.place(0, a);
             let factor = T::of(self.factors[a]);
             for (x, own) in panel[start..].iter_mut().zip(&self.prepared.own) {
@@ -386,7 +402,7 @@ impl<'a, T: Precision> Run<'a, T> {
                         }
                     }
                     if share != T::ONE {
-                        s.grad.iter_mut().for_each(|g| *g = *g * share);
+                        s.grad.iter_mut().for_each(|g| *g *= share);
                     }
                     for a in 0..self.pairs.columns {
                         let range = self.pairs.group_of(c, a);
@@ -397,6 +413,11 @@ impl<'a, T: Precision> Run<'a, T> {
             },
         );
         x
+    }
+
+    /// dE/dx [N, 3] from dE/dr of pairs.
+    pub fn to_positions(&self, x: &[T]) -> Vec<T> {
+        self.pairs.to_positions(x, self.attached)
     }
 
     /// The vjp of [`Run::vjp`] for changes `tangents` [P + PADDING, 3] of the pairs (the cotangent of its x): to the pairs
@@ -429,7 +450,7 @@ impl<'a, T: Precision> Run<'a, T> {
                         false => s.dgrad.fill(T::ZERO),
                     }
                     if share != T::ONE {
-                        s.grad.iter_mut().chain(&mut s.dgrad).for_each(|g| *g = *g * share);
+                        s.grad.iter_mut().chain(&mut s.dgrad).for_each(|g| *g *= share);
                     }
                     for a in 0..self.pairs.columns {
                         let range = self.pairs.group_of(c, a);

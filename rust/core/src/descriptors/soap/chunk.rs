@@ -3,6 +3,9 @@
 //! With y = r / length, sigma = y^2 and F(sigma) with the weight in it, a pair adds F_nl(sigma) R_lm(y) to c_nlm. The length
 //! is `reach`; for a point density it is the pair's own r, so that all powers of it drop out and sigma = 1.
 
+// Loops over indices: what closures over lanes do is compiled without the registers.
+#![allow(clippy::needless_range_loop)]
+
 use super::Soap;
 use super::harmonics::{Gradient, Solid, Values};
 use super::radial::Radial;
@@ -98,6 +101,8 @@ pub struct Group<'a, T> {
     /// Species column, and its weight.
     pub column: usize,
     pub factor: f64,
+    /// The pair that is the centre itself, which the centre's weight multiplies.
+    pub own: Option<usize>,
 }
 
 /// One kernel with its constants.
@@ -148,7 +153,7 @@ impl<'a, T: Simd> Kernel<'a, T> {
                         right: slope,
                         count,
                         column: group.column,
-                        out: &mut *along,
+                        out: along,
                     });
                     self.enter(Join {
                         kernel: *self,
@@ -156,7 +161,7 @@ impl<'a, T: Simd> Kernel<'a, T> {
                         right: value,
                         count,
                         column: group.column,
-                        out: &mut *along,
+                        out: along,
                     });
                 }
             }
@@ -251,13 +256,22 @@ impl<'a, T: Simd> Kernel<'a, T> {
                 let soap = self.soap;
                 let mut weight = [[T::of(group.factor); CHUNK], [T::ZERO; CHUNK], [T::ZERO; CHUNK]];
                 if !soap.weight.is_one() {
+                    let flat = soap.weight.flat_square();
                     for p in 0..count {
                         let v = &vector[3 * p..3 * p + 3];
                         let r2 = v.iter().map(|x| x.to_f64() * x.to_f64()).sum::<f64>();
+                        if r2 <= flat {
+                            continue;
+                        }
                         let w = soap.weight.along_square(r2, soap.reach);
                         for k in 0..3 {
                             weight[k][p] = T::of(w[k] * group.factor);
                         }
+                    }
+                }
+                if let Some(p) = group.own.and_then(|p| p.checked_sub(first)).filter(|&p| p < count) {
+                    for w in &mut weight {
+                        w[p] *= T::of(soap.center_weight);
                     }
                 }
                 self.enter(Locate {
@@ -273,7 +287,10 @@ impl<'a, T: Simd> Kernel<'a, T> {
                 });
                 self.enter(Interpolate { table, chunk, row: self.prepared.rows.len(), count, order });
             }
-            None => self.closed_rows(chunk, (vector, tangent), group.factor, count, order, by_slope),
+            None => {
+                let own = group.own.and_then(|p| p.checked_sub(first));
+                self.closed_rows(chunk, (vector, tangent), (group.factor, own), count, order, by_slope);
+            }
         }
     }
 
@@ -282,7 +299,7 @@ impl<'a, T: Simd> Kernel<'a, T> {
         &self,
         chunk: &mut Chunk<T>,
         (vector, tangent): (&[T], Option<&[T]>),
-        factor: f64,
+        (factor, own): (f64, Option<usize>),
         count: usize,
         order: usize,
         by_slope: bool,
@@ -312,7 +329,7 @@ impl<'a, T: Simd> Kernel<'a, T> {
             chunk.dsigma[p] = T::of(dsigma);
             soap.radial.at(r, &mut chunk.raw);
             let w = if delta { soap.weight.at(r) } else { soap.weight.along_square(r2, soap.reach) };
-            let w = w.map(|w| w * factor);
+            let w = w.map(|w| w * if own == Some(p) { factor * soap.center_weight } else { factor });
             let unit = soap.reach * soap.reach;
             for (at, i, l) in rows.places() {
                 let f = chunk.raw[i];
@@ -382,7 +399,7 @@ impl<T: Simd> Job<T> for Locate<'_, '_, T> {
             for q in 0..L::N {
                 let interval = (place[q].to_f64() as usize).min(table.intervals - 1);
                 chunk.interval[p + q] = interval;
-                place[q] = place[q] - T::of(interval as f64);
+                place[q] += -T::of(interval as f64);
             }
             let [value, slope, bend] = weights(L::load(&place));
             let w = L::load(&self.weight[0][p..]);
@@ -437,7 +454,17 @@ impl<T: Simd> Job<T> for Interpolate<'_, '_, T> {
     #[inline(always)]
     fn run<L: Lanes<T = T>>(self) {
         let (chunk, row) = (self.chunk, self.row);
-        for p in 0..self.count {
+        // By interval: pairs of one shell then find their knots in the first cache.
+        let mut order: [usize; CHUNK] = std::array::from_fn(|p| p);
+        let order = &mut order[..self.count];
+        for i in 1..order.len() {
+            let mut k = i;
+            while k > 0 && chunk.interval[order[k - 1]] > chunk.interval[order[k]] {
+                order.swap(k - 1, k);
+                k -= 1;
+            }
+        }
+        for &p in order.iter() {
             let knots = &self.table.knots[3 * chunk.interval[p] * row..][..6 * row];
             let w = &chunk.weights[..];
             match self.order {
@@ -457,23 +484,14 @@ fn weighed<L: Lanes, const D: usize>(knots: &[L::T], weights: &[L::T], p: usize,
             w[d][k] = L::splat(weights[(6 * d + k) * CHUNK + p]);
         }
     }
-    let k0 = knots.split_at(row);
-    let (k0, rest) = k0;
-    let (k1, rest) = rest.split_at(row);
-    let (k2, rest) = rest.split_at(row);
-    let (k3, rest) = rest.split_at(row);
-    let (k4, k5) = rest.split_at(row);
-    let k5 = &k5[..row];
+    assert!(knots.len() >= 6 * row && p < CHUNK && out.len() >= D * CHUNK * row && row.is_multiple_of(L::N));
     let mut c = 0;
-    while c + L::N <= row {
-        let f = [
-            L::load(&k0[c..]),
-            L::load(&k1[c..]),
-            L::load(&k2[c..]),
-            L::load(&k3[c..]),
-            L::load(&k4[c..]),
-            L::load(&k5[c..]),
-        ];
+    while c < row {
+        let mut f = [L::zero(); 6];
+        for k in 0..6 {
+            // SAFETY: c + N <= row, so that the last value is below 6 row, which was checked.
+            f[k] = L::load(unsafe { knots.get_unchecked(k * row + c..k * row + c + L::N) });
+        }
         for d in 0..D {
             let mut a = w[d][0] * f[0];
             let mut b = w[d][1] * f[1];
@@ -481,7 +499,9 @@ fn weighed<L: Lanes, const D: usize>(knots: &[L::T], weights: &[L::T], p: usize,
             b = w[d][3].fma(f[3], b);
             a = w[d][4].fma(f[4], a);
             b = w[d][5].fma(f[5], b);
-            (a + b).store(&mut out[(d * CHUNK + p) * row + c..]);
+            let at = (d * CHUNK + p) * row + c;
+            // SAFETY: p < CHUNK and c + N <= row, so that the last value is below D CHUNK row, which was checked.
+            (a + b).store(unsafe { out.get_unchecked_mut(at..at + L::N) });
         }
         c += L::N;
     }

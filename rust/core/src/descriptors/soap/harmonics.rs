@@ -7,6 +7,9 @@
 //! d/dx C_m = a C_{m-1} - b C_{m+1}, d/dy C_m = -a S_{m-1} - b S_{m+1}, d/dx S_m = a S_{m-1} - b S_{m+1},
 //! d/dy S_m = a C_{m-1} + b C_{m+1}, d/dz of either = sqrt((2l + 1) / (2l - 1) (l^2 - m^2)) times itself.
 
+// Loops over indices: what closures over lanes do is compiled without the registers.
+#![allow(clippy::needless_range_loop)]
+
 use crate::basis::Normalization;
 use crate::basis::harmonics_table::{Table, pair};
 use crate::basis::lanes::{Job, Lanes, Simd};
@@ -104,6 +107,7 @@ fn row_at<L: Lanes>(rows: &[L::T], center: usize, m: isize, stride: usize) -> L 
 #[inline(always)]
 fn plain<L: Lanes>(solid: &Solid<L::T>, [x, y, z]: [L; 3], out: &mut [L::T], stride: usize) {
     let lmax = solid.lmax;
+    assert!(out.len() >= lmax * (lmax + 2) * stride + L::N);
     let r2 = x.fma(x, y.fma(y, z * z));
     let (mut c, mut s) = (L::of(1.0), L::zero());
     let mut steps = solid.steps.iter();
@@ -120,12 +124,13 @@ fn plain<L: Lanes>(solid: &Solid<L::T>, [x, y, z]: [L; 3], out: &mut [L::T], str
                 before = last;
                 last = next;
             }
-            let at = l * l + l;
-            if m == 0 {
-                last.store(&mut out[at * stride..]);
-            } else {
-                (last * c).store(&mut out[(at + m) * stride..]);
-                (last * s).store(&mut out[(at - m) * stride..]);
+            let at = (l * l + l) * stride;
+            let (up, low) = (at + m * stride, at - m * stride);
+            // SAFETY: the row is below (lmax + 1)^2, whose last was checked.
+            (last * c).store(unsafe { out.get_unchecked_mut(up..up + L::N) });
+            if m > 0 {
+                // SAFETY: likewise.
+                (last * s).store(unsafe { out.get_unchecked_mut(low..low + L::N) });
             }
         }
     }

@@ -16,12 +16,12 @@ pub struct Samples {
 
 impl<T: Precision> Run<'_, T> {
     /// The moved atoms of each centre: its neighbours, and itself if it is `attached` to an atom.
-    pub fn samples(&self, attached: bool) -> Samples {
+    pub fn samples(&self) -> Samples {
         let (mut center, mut atom, mut ptr) = (Vec::new(), Vec::new(), vec![0]);
         for c in 0..self.pairs.centers() {
             let own = self.pairs.center[c];
             let mut moved: Vec<u32> = self.pairs.target[self.pairs.pairs_of(c)].to_vec();
-            if attached {
+            if self.attached {
                 moved.push(own);
             }
             moved.sort_unstable();
@@ -34,7 +34,8 @@ impl<T: Precision> Run<'_, T> {
     }
 
     /// d row / d position of the moved atom, [G, 3, D]. Only without a mean.
-    pub fn position_jacobian(&self, samples: &Samples, attached: bool) -> Vec<T> {
+    pub fn position_jacobian(&self, samples: &Samples) -> Vec<T> {
+        let attached = self.attached;
         let d = self.features();
         let mut out = vec![T::ZERO; samples.atom.len() * 3 * d];
         let mut rest = &mut out[..];

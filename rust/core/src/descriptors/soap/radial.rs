@@ -4,6 +4,9 @@
 //! F = I / r^l is a smooth function of s = r^2; what is evaluated is F and its derivatives in s. For a point I_nl = R_nl, which
 //! has no such form: there it is I and its derivatives in r.
 
+// Loops over indices: what closures over lanes do is compiled without the registers.
+#![allow(clippy::needless_range_loop)]
+
 use super::special::{bessel, gamma_of_half, gauss_legendre, kummer};
 
 /// R_n(u) of one degree before orthonormalisation.

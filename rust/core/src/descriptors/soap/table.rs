@@ -4,6 +4,9 @@
 //! A knot holds f, h f', h^2 f'' of each function, so that neighbours share it; six numbers of a pair weigh those of two
 //! knots. Lengths are in units of `reach`.
 
+// Loops over indices: what closures over lanes do is compiled without the registers.
+#![allow(clippy::needless_range_loop)]
+
 use super::radial::Radial;
 use crate::basis::lanes::{Lanes, Simd};
 use crate::error::{Error, Result};

@@ -28,21 +28,25 @@ fn positions() -> Vec<f64> {
 }
 
 fn with<R>(x: &[f64], soap: &Soap, kind: Kind, average: Average, portable: bool, f: impl Fn(&Run<f64>) -> R) -> R {
+    attached_or_not(x, soap, (kind, average), true, portable, f)
+}
+
+fn attached_or_not<R>(
+    x: &[f64],
+    soap: &Soap,
+    (kind, average): (Kind, Average),
+    attached: bool,
+    portable: bool,
+    f: impl Fn(&Run<f64>) -> R,
+) -> R {
     let cell = [5.0, 0.0, 0.0, 0.4, 5.2, 0.0, -0.3, 0.1, 4.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
     let pbc = [true, true, true, false, false, false];
     let systems = Systems { positions: x, offsets: &[0, 4, 7], cell: &cell, pbc: &pbc };
     let numbers = [1, 8, 8, 1, 8, 1, 1];
     let species_weights = &[1.0, 0.6];
-    let input = Input {
-        systems,
-        numbers: &numbers,
-        species: &SPECIES,
-        species_weights,
-        centers: None,
-        kind,
-        average,
-        portable,
-    };
+    let (species, centers) = (&SPECIES[..], None);
+    let numbers = &numbers[..];
+    let input = Input { systems, numbers, species, species_weights, centers, kind, average, attached, portable };
     f(&Run::new(soap, &input, &mut || false).unwrap())
 }
 
@@ -96,8 +100,7 @@ fn derivatives_are_limits_of_differences() {
             let h = 1e-5;
             let moved = |t: f64| x.iter().zip(&u).map(|(x, u)| x + t * u).collect::<Vec<_>>();
             let value = |t: f64| with(&moved(t), &soap, kind, average, false, |r| r.values());
-            let gradient =
-                |t: f64| with(&moved(t), &soap, kind, average, false, |r| r.pairs.to_positions(&r.vjp(&g), true));
+            let gradient = |t: f64| with(&moved(t), &soap, kind, average, false, |r| r.to_positions(&r.vjp(&g)));
             let quotient =
                 |a: Vec<f64>, b: Vec<f64>| a.iter().zip(&b).map(|(a, b)| (a - b) / (2.0 * h)).collect::<Vec<f64>>();
             let dvalue = quotient(value(h), value(-h));
@@ -107,7 +110,7 @@ fn derivatives_are_limits_of_differences() {
             let (second, along) = with(&x, &soap, kind, average, false, |r| {
                 let t = r.pairs.tangents(Some(&u), true, None, None);
                 let (x2, along) = r.second(&g, &t);
-                (r.pairs.to_positions(&x2, true), along)
+                (r.to_positions(&x2), along)
             });
             assert!(largest_difference(&along, &dvalue) < 1e-7, "{kind:?}");
             let dgradient = quotient(gradient(h), gradient(-h));
@@ -124,34 +127,42 @@ fn jacobians_contract_to_the_vjp() {
         if average != Average::None {
             continue;
         }
-        with(&x, &soap, kind, average, false, |r| {
-            let d = r.features();
-            let g: Vec<f64> = (0..r.rows() * d).map(|i| (i as f64 * 0.3).cos()).collect();
-            let pairs = r.vjp(&g);
-            for attached in [true, false] {
-                let samples = r.samples(attached);
-                let jacobian = r.position_jacobian(&samples, attached);
+        for attached in [true, false] {
+            attached_or_not(&x, &soap, (kind, average), attached, false, |r| {
+                let d = r.features();
+                let g: Vec<f64> = (0..r.rows() * d).map(|i| (i as f64 * 0.3).cos()).collect();
+                let pairs = r.vjp(&g);
+                let samples = r.samples();
                 let mut sum = vec![0.0; x.len()];
-                for (s, rows) in jacobian.chunks_exact(3 * d).enumerate() {
+                for (s, rows) in r.position_jacobian(&samples).chunks_exact(3 * d).enumerate() {
                     let g = &g[samples.center[s] as usize * d..][..d];
                     for k in 0..3 {
                         let part: f64 = rows[k * d..(k + 1) * d].iter().zip(g).map(|(a, b)| a * b).sum();
                         sum[3 * samples.atom[s] as usize + k] += part;
                     }
                 }
-                assert!(largest_difference(&r.pairs.to_positions(&pairs, attached), &sum) < 1e-12);
-            }
-            let (cell, strain) = r.pairs.to_cells(&pairs);
-            for (expected, is_strain) in [(cell, false), (strain, true)] {
-                let mut sum = vec![0.0; 18];
-                for (c, rows) in r.cell_jacobian(is_strain).chunks_exact(9 * d).enumerate() {
-                    let g = &g[c * d..(c + 1) * d];
-                    for (k, row) in rows.chunks_exact(d).enumerate() {
-                        sum[9 * r.pairs.system[c] as usize + k] += row.iter().zip(g).map(|(a, b)| a * b).sum::<f64>();
+                assert!(largest_difference(&r.to_positions(&pairs), &sum) < 1e-12);
+                let (cell, strain) = r.pairs.to_cells(&pairs);
+                for (expected, is_strain) in [(cell, false), (strain, true)] {
+                    let mut sum = vec![0.0; 18];
+                    for (c, rows) in r.cell_jacobian(is_strain).chunks_exact(9 * d).enumerate() {
+                        let g = &g[c * d..(c + 1) * d];
+                        for (k, row) in rows.chunks_exact(d).enumerate() {
+                            sum[9 * r.pairs.system[c] as usize + k] +=
+                                row.iter().zip(g).map(|(a, b)| a * b).sum::<f64>();
+                        }
                     }
+                    assert!(largest_difference(&expected, &sum) < 1e-12);
                 }
-                assert!(largest_difference(&expected, &sum) < 1e-12);
-            }
-        });
+            });
+        }
     }
+}
+
+#[test]
+fn a_centre_that_stays_is_a_point_with_the_same_values() {
+    let (x, soap) = (positions(), soap(Some(1e-8), 0.5));
+    let both = kinds()[0];
+    let of = |attached: bool| attached_or_not(&x, &soap, both, attached, false, |r| r.values());
+    assert!(largest_difference(&of(true), &of(false)) < 1e-8);
 }

@@ -76,8 +76,11 @@ impl Weight {
             }
             Scaling::Pow { c, d, m, r0 } => {
                 finite("c", c)?;
-                positive("d", d)?;
+                finite("d", d)?;
                 finite("m", m)?;
+                if d == 0.0 && self.at_zero.is_none() {
+                    return Err(Error::value("d", "positive where no `w0` says the weight at r = 0", d));
+                }
                 positive("r0", r0)
             }
             Scaling::Exp { c, d, r0 } => {
@@ -91,6 +94,14 @@ impl Weight {
     /// Whether the weight is 1 everywhere.
     pub fn is_one(&self) -> bool {
         self.smoothing.is_none() && self.scaling == Scaling::None && self.at_zero.is_none()
+    }
+
+    /// Where r^2 is not above this the weight is 1; negative if nowhere.
+    pub fn flat_square(&self) -> f64 {
+        match (self.smoothing, self.scaling, self.at_zero) {
+            (Some(width), Scaling::None, None) if width < self.cutoff => (self.cutoff - width).powi(2) * (1.0 - 1e-12),
+            _ => -1.0,
+        }
     }
 
     /// W and its derivatives in sigma = (r / unit)^2.

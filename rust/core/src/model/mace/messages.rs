@@ -10,6 +10,7 @@ use crate::basis::Normalization;
 use crate::basis::harmonics::{Harmonics, spherical_harmonics, spherical_harmonics_bwd};
 use crate::basis::lanes::{MAX_LANES, Simd, dispatch};
 use crate::real::Real;
+use crate::stages::{self, Stage};
 
 /// Receivers and their edges.
 #[derive(Clone, Debug)]
@@ -88,6 +89,7 @@ pub struct Found<T> {
 
 impl<T: Simd> Pass<'_, T> {
     fn fill(&self, tile: &Tile, edges: Range<usize>, held: &mut Held<T>) {
+        let _timer = stages::start(Stage::Basis);
         let (graph, count, c) = (self.graph, edges.len(), &self.layer.coupling);
         held.distances.clear();
         held.elements.clear();
@@ -142,7 +144,9 @@ impl<T: Simd> Pass<'_, T> {
         for first in tile.edges.clone().step_by(BATCH) {
             let edges = first..(first + BATCH).min(tile.edges.end);
             self.fill(tile, edges, &mut held);
+            let timer = stages::start(Stage::Moments);
             dispatch(Forward { batch: self.batch(tile, &held), sums: &mut sums });
+            drop(timer);
             if let Some(at) = self.layer.functions.density() {
                 for run in &held.runs {
                     let rows = held.values.chunks_exact(self.layer.functions.width());
@@ -191,6 +195,7 @@ impl<T: Simd> Pass<'_, T> {
                 local.clear();
                 local.extend(graph.sender[edges].iter().map(|s| senders.binary_search(s).unwrap_or(0)));
             }
+            let timer = stages::start(Stage::Backward);
             dispatch(Backward {
                 batch: self.batch(tile, &held),
                 slopes: &held.slopes,
@@ -200,6 +205,7 @@ impl<T: Simd> Pass<'_, T> {
                 to_matrices: to_matrices.as_flattened_mut(),
                 scratch: &mut scratch,
             });
+            drop(timer);
             to_harmonics.iter_mut().for_each(|h| *h = [T::ZERO; BATCH]);
             dispatch(ToHarmonics { coupling: c, grad: &to_matrices, out: &mut to_harmonics });
             let m = c.harmonics;

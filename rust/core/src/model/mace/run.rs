@@ -11,6 +11,7 @@ use crate::basis::harmonics::Harmonics;
 use crate::basis::lanes::Simd;
 use crate::equivariant::polynomial::rows::for_each_part as for_each;
 use crate::pool;
+use crate::stages::{self, Stage};
 
 /// Tiles of a group. Between messages and features the network goes group by group, and contributions to senders are held
 /// for a group before they are added in order.
@@ -189,6 +190,7 @@ impl<T: Simd> Call<'_, T> {
         for tiles in self.tiles.chunks(GROUP) {
             let (atoms, made) = (atoms(tiles), self.messages(&pass, beside.as_deref(), tiles));
             let (count, elements) = (atoms.len(), &self.graph.elements[atoms.clone()]);
+            let _timer = stages::start(Stage::Contract);
             let read = made.mapped.as_ref().unwrap_or(&made.message);
             let coupled = layer.contraction.of(read, count, self.choice(&atoms));
             let mut rows = layer.out.of(&coupled, count, None);
@@ -294,6 +296,7 @@ impl<T: Simd> Call<'_, T> {
         atoms: &Range<usize>,
         grad: &[T],
     ) -> (Vec<T>, Vec<f64>, Vec<T>) {
+        let _timer = stages::start(Stage::Backward);
         let (n, target) = (atoms.len(), layer.coupling.target);
         let coupled = layer.out.back(&[], grad, n, None);
         let read = made.mapped.as_ref().unwrap_or(&made.message);

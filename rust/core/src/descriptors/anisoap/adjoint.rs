@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::basis::{Basis, Radial};
 use super::contract::polynomials;
-use super::forward::{pair_ns, rows_of};
+use super::forward::{block_of, pair_ns, rows_of};
 use super::moments::{Group, Moments, times};
 use super::monomials::start;
 use super::shapes::{ROW, Shapes};
@@ -74,10 +74,13 @@ pub fn adjoint_task<T: Simd>(
 ) {
     let _timer = stages::start(Stage::Backward);
     let rows = rows_of(pairs, task);
-    let mut q = vec![T::ZERO; rows.len() * basis.monomials()];
-    polynomials(basis, grad, &rows, &mut q);
-    let first = task.start * pairs.columns;
-    dispatch(Adjoint { basis, pairs, shapes, first, rows: &rows, q: &q, vectors, shape });
+    let (block, first) = (block_of(basis), task.start * pairs.columns);
+    let mut q = vec![T::ZERO; block.min(rows.len()) * basis.monomials()];
+    for rows in rows.chunks(block) {
+        let q = &mut q[..rows.len() * basis.monomials()];
+        polynomials(basis, grad, rows, q);
+        dispatch(Adjoint { basis, pairs, shapes, first, rows, q, vectors, shape });
+    }
 }
 
 struct Adjoint<'a, T: Copy> {

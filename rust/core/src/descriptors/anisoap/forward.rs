@@ -26,6 +26,11 @@ pub fn rows_of<T: Simd>(pairs: &Pairs<T>, task: &Range<usize>) -> Vec<usize> {
     (first..end).filter(|&r| pairs.ptr[r] < pairs.ptr[r + 1]).map(|r| r - first).collect()
 }
 
+/// Rows whose moments are held at a time: 64 KiB of them, which stay in the second-level cache.
+pub fn block_of(basis: &Basis) -> usize {
+    (8192 / basis.monomials()).max(1).next_multiple_of(PAD)
+}
+
 /// Coefficients [C, S, F] of all centres.
 pub fn expand<T: Simd>(basis: &Basis, pairs: &Pairs<T>, shapes: &Shapes<T>) -> Vec<T> {
     let (f, s) = (basis.width(), pairs.columns);
@@ -43,12 +48,15 @@ pub fn expand<T: Simd>(basis: &Basis, pairs: &Pairs<T>, shapes: &Shapes<T>) -> V
 /// Coefficients [centres, S, F] of the centres of one task.
 pub fn expand_task<T: Simd>(basis: &Basis, pairs: &Pairs<T>, shapes: &Shapes<T>, task: &Range<usize>, out: &mut [T]) {
     let rows = rows_of(pairs, task);
-    let mut sums = vec![0.0; rows.len().next_multiple_of(PAD) * basis.monomials()];
-    let timer = stages::start(Stage::Moments);
-    dispatch(Sums { basis, pairs, shapes, first: task.start * pairs.columns, rows: &rows, sums: &mut sums });
-    drop(timer);
-    let _timer = stages::start(Stage::Contract);
-    coefficients(basis, &sums, &rows, out);
+    let block = block_of(basis).min(rows.len().next_multiple_of(PAD));
+    let mut sums = vec![0.0; block * basis.monomials()];
+    for rows in rows.chunks(block.max(1)) {
+        let timer = stages::start(Stage::Moments);
+        dispatch(Sums { basis, pairs, shapes, first: task.start * pairs.columns, rows, sums: &mut sums });
+        drop(timer);
+        let _timer = stages::start(Stage::Contract);
+        coefficients(basis, &sums, rows, out);
+    }
 }
 
 struct Sums<'a, T: Copy> {

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::adjoint::{PairGradients, for_pairs};
 use super::basis::{Basis, Radial};
 use super::contract::polynomials;
-use super::forward::{pair_ns, rows_of};
+use super::forward::{block_of, pair_ns, rows_of};
 use super::moments::{Group, Moments, dot, times};
 use super::monomials::start;
 use super::shapes::{ROW, Shapes};
@@ -33,9 +33,14 @@ pub fn second<T: Simd>(
     let (s, f) = (pairs.columns, basis.width());
     for_pairs(pairs, with_shapes, 5 * pairs.len() * pair_ns(basis), |task: &Range<usize>, vectors, shape| {
         let rows = rows_of(pairs, task);
-        let mut q = vec![T::ZERO; rows.len() * basis.monomials()];
-        polynomials(basis, &grad[task.start * s * f..task.end * s * f], &rows, &mut q);
-        dispatch(Second { basis, pairs, shapes, along, first: task.start * s, rows: &rows, q: &q, vectors, shape });
+        let (own, first) = (&grad[task.start * s * f..task.end * s * f], task.start * s);
+        let block = block_of(basis);
+        let mut q = vec![T::ZERO; block.min(rows.len()) * basis.monomials()];
+        for rows in rows.chunks(block) {
+            let q = &mut q[..rows.len() * basis.monomials()];
+            polynomials(basis, own, rows, q);
+            dispatch(Second { basis, pairs, shapes, along, first, rows, q, vectors, shape });
+        }
     })
 }
 

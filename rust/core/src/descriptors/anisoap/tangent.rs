@@ -10,8 +10,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::basis::{Basis, Radial};
-use super::contract::{PAD, coefficients};
-use super::forward::{pair_ns, rows_of};
+use super::contract::coefficients;
+use super::forward::{block_of, pair_ns, rows_of};
 use super::moments::{Group, Moments, dot, sum_lanes, times};
 use super::monomials::start;
 use super::shapes::{ROW, Shapes};
@@ -34,10 +34,12 @@ pub fn tangent<T: Simd>(basis: &Basis, pairs: &Pairs<T>, shapes: &Shapes<T>, alo
     let parts = cut(&mut out, tasks.iter().map(|t| t.end * s * f));
     let one = |(task, out): (&Range<usize>, &mut [T])| {
         let rows = rows_of(pairs, task);
-        let mut sums = vec![0.0; rows.len().next_multiple_of(PAD) * basis.monomials()];
-        let first = task.start * pairs.columns;
-        dispatch(Tangent { basis, pairs, shapes, along, first, rows: &rows, sums: &mut sums });
-        coefficients(basis, &sums, &rows, out);
+        let (block, first) = (block_of(basis), task.start * pairs.columns);
+        let mut sums = vec![0.0; block * basis.monomials()];
+        for rows in rows.chunks(block) {
+            dispatch(Tangent { basis, pairs, shapes, along, first, rows, sums: &mut sums });
+            coefficients(basis, &sums, rows, out);
+        }
     };
     pool::run(3 * pairs.len() * pair_ns(basis), |threads| match threads {
         1 => tasks.iter().zip(parts).for_each(one),

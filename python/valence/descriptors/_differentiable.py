@@ -90,7 +90,5 @@ class SoapFunction:
             whole = np.zeros((len(rows.numbers), 3), positions.dtype)
             whole[rows._atom >= 0] = grad_positions
         of_cell = None if grad_cell is None else np.ascontiguousarray(grad_cell)
-        found = self.soap._kernel.second(
-            given, np.ascontiguousarray(grad), np.ascontiguousarray(whole), of_cell
-        )
+        found = self.soap._kernel.second(given, np.ascontiguousarray(grad), np.ascontiguousarray(whole), of_cell)
         return rows.of_atoms(found[0]), found[1], found[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ class Soap(Transformer):
 
     Raises
     ------
-    TypeError, ValueError, naming the parameter.
+    TypeError, ValueError, naming the parameter. A basis whose functions are nearly dependent warns.
 
     Examples
     --------
@@ -105,6 +106,12 @@ class Soap(Transformer):
         self._columns = None if species is None else numbers_of(species)
         self._weights = self._species_weights()
         self._kernel = _native.SoapKernel(self._text)
+        noise = self._kernel.amplification * 2e-16
+        if noise > 1e-8:
+            what = (
+                f"radial functions are nearly dependent: coefficients have errors of about {noise:.0e} of the largest"
+            )
+            warnings.warn(f"{what}; use a smaller `max_radial`", stacklevel=2)
         self._portable = False
 
     def _species_weights(self) -> dict[int, float] | None:

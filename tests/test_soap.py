@@ -119,6 +119,8 @@ def test_blocks_have_featomics_keys_samples_and_values():
     assert off(dense, data["power_spectrum"]) < 1e-10
     expansion = soap.to_featomic_blocks(systems, of="coefficients")
     assert list(expansion[0].key) == ["o3_lambda", "o3_sigma", "center_type", "neighbor_type"]
+    order = [(b.key["center_type"], b.key["neighbor_type"], b.key["o3_lambda"]) for b in expansion]
+    assert order == sorted(order)
     first = soap.coefficients(systems).values
     block = next(b for b in expansion if b.key == {"o3_lambda": 1, "o3_sigma": 1, "center_type": 8, "neighbor_type": 1})
     rows = data["frame_ptr"][block.samples[:, 0]] + block.samples[:, 1]
@@ -134,3 +136,7 @@ def test_the_radial_spectrum_is_the_spherical_part():
     expected = soap.coefficients(systems).values[:, :, :n].reshape(len(values), -1)
     assert np.array_equal(values, expected)
     assert soap.compute(systems).labels.shape == (3 * n, 2)
+    # featomic's own hyper-parameters of a radial spectrum have no degrees.
+    basis = {k: v for k, v in spec["hypers"]["basis"].items() if k not in ("type", "max_angular")}
+    own = vl.Soap.from_featomic({**spec["hypers"], "basis": basis})
+    assert off(own.compute(systems).values, values) < 1e-14

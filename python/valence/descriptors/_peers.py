@@ -70,7 +70,11 @@ def from_featomic(hypers: Mapping) -> dict[str, Any]:
         choice("scaling type", text["type"], ("Willatt2018",))
         scaling = {**text, "type": "willatt2018"}
     known = ("type", "max_angular", "radial", "by_angular", "spline_accuracy")
-    basis = _section(whole_text["basis"], "basis", known, ("type",))
+    given = whole_text["basis"]
+    if isinstance(given, Mapping) and "radial" in given and not {"type", "max_angular"} & set(given):
+        # The form of a radial spectrum.
+        given = {"type": "TensorProduct", "max_angular": 0, **given}
+    basis = _section(given, "basis", known, ("type",))
     if choice("basis type", basis["type"], ("TensorProduct", "Explicit")) == "TensorProduct":
         for key in ("max_angular", "radial"):
             if key not in basis:
@@ -78,10 +82,10 @@ def from_featomic(hypers: Mapping) -> dict[str, Any]:
         lmax = whole("max_angular", basis["max_angular"], 0, 24)
         radial: Any = _radial(basis["radial"], delta)
     else:
-        given = basis.get("by_angular")
-        if not isinstance(given, Mapping) or not given:
-            raise ValueError(f"`by_angular` must have a basis for each degree, got {given!r}")
-        radial = {int(l): _radial(one, delta) for l, one in given.items()}
+        by_angular = basis.get("by_angular")
+        if not isinstance(by_angular, Mapping) or not by_angular:
+            raise ValueError(f"`by_angular` must have a basis for each degree, got {by_angular!r}")
+        radial = {int(l): _radial(one, delta) for l, one in by_angular.items()}
         lmax = max(radial)
     accuracy = basis.get("spline_accuracy", 1e-8)
     return {
@@ -206,12 +210,10 @@ def featomic_blocks(soap: Soap, systems: Any, kind: str, species: Any) -> list[B
     centers = sorted(set(numbers.tolist()))
     if kind == "coefficients":
         start = np.cumsum([0, *((2 * l + 1) * n for l, n in enumerate(counts))])
-        for l in degrees:
-            for z in centers:
-                for a, other in enumerate(columns):
-                    rows = np.flatnonzero((numbers == z) & present[:, a])
-                    if not len(rows):
-                        continue
+        for z in centers:
+            for a, other in enumerate(columns):
+                rows = np.flatnonzero((numbers == z) & present[:, a])
+                for l in degrees if len(rows) else []:
                     values = result[rows, a, start[l] : start[l + 1]].reshape(len(rows), counts[l], 2 * l + 1)
                     key = {"o3_lambda": l, "o3_sigma": 1, "center_type": z, "neighbor_type": other}
                     n = np.arange(counts[l])[:, None]

@@ -128,15 +128,19 @@ class Soap(Transformer):
         return found
 
     @classmethod
-    def from_featomic(cls, hypers: Mapping, *, spectrum: str = "power") -> Soap:
+    def from_featomic(cls, hypers: Mapping, *, spectrum: str | None = None) -> Soap:
         """With featomic's own hyper-parameters, as text: the numbers of its `SoapPowerSpectrum` (`spectrum="radial"`: its
         `SoapRadialSpectrum`) and, by `coefficients`, of its `SphericalExpansion`; its blocks by `to_featomic_blocks`.
 
-        `spline_accuracy` null evaluates closed forms.
+        `spline_accuracy` null evaluates closed forms. `spectrum` None: "radial" for hyper-parameters of a radial spectrum (a
+        basis without degrees), else "power".
         """
         from ._peers import from_featomic
 
-        return cls(**from_featomic(hypers), spectrum=spectrum)
+        given = from_featomic(hypers)
+        if spectrum is None:
+            spectrum = "power" if "type" in hypers["basis"] or "max_angular" in hypers["basis"] else "radial"
+        return cls(**given, spectrum=spectrum)
 
     @classmethod
     def from_dscribe(cls, **arguments: Any) -> Soap:

@@ -11,6 +11,7 @@ pub mod harmonics;
 pub mod jacobian;
 pub mod radial;
 pub mod special;
+mod stages;
 pub mod table;
 pub mod weight;
 

@@ -232,7 +232,7 @@ def test_unknown_names_list_the_known_ones(toys, capsys):
     )
     for arguments, message in (
         (["--backend", "vexin"], "`backend` must be one of ['absent', 'bad', 'cpu', 'dies', 'numpy'"),
-        (["--workload", "x"], "`workload` must be one of ['array-20'"),
+        (["--workload", "x"], "`workload` must be one of ['anisoap-24', 'array-20'"),
         (["--rounds", "0"], "`rounds` must be a whole number of at least 1, got 0"),
     ):
         assert main(["run", "--preset", "tiny", *arguments]) == 1
@@ -462,4 +462,4 @@ def test_tiny_finds_only_results_that_agree_with_the_reference(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)  # no folder of peers here
     assert main(["run", "--preset", "tiny", "--out", "t.json", "--rounds", "1", "--backend", "numpy,cpu"]) == 0
     made = record.read_json("t.json")
-    assert {p["status"] for p in made["points"]} == {"ok"} and len(made["points"]) == 18
+    assert {p["status"] for p in made["points"]} == {"ok"} and len(made["points"]) == 24

@@ -196,23 +196,33 @@ fn run<'py, T: Real + Element>(
 
 /// Keeps the memory of a result array alive; when it goes, the memory returns to the store.
 #[pyclass(frozen, module = "valence._native")]
-struct EdgeMemory {
+struct ResultMemory {
     _block: Block,
 }
 
 /// An array over a buffer's own memory.
 fn array<T: Element + Copy>(py: Python<'_>, mut buffer: Buffer<T>, width: usize) -> PyResult<Bound<'_, PyAny>> {
-    let (at, len) = (buffer.as_mut_ptr(), buffer.len());
-    let owner = Bound::new(py, EdgeMemory { _block: buffer.into_block() })?.into_any();
-    // SAFETY: `len` values were written at `at`, which `owner` keeps; the array has the only other reference to it.
-    unsafe {
-        if width == 1 {
-            let view = ArrayView1::from_shape_ptr(len, at);
-            return Ok(PyArray1::borrow_from_array(&view, owner).into_any());
-        }
-        let view = ArrayView2::from_shape_ptr((len / width, width), at);
-        Ok(PyArray2::borrow_from_array(&view, owner).into_any())
+    if width > 1 {
+        let rows = buffer.len() / width;
+        return matrix(py, buffer, [rows, width]);
     }
+    let (at, len) = (buffer.as_mut_ptr(), buffer.len());
+    let owner = Bound::new(py, ResultMemory { _block: buffer.into_block() })?.into_any();
+    // SAFETY: `len` values were written at `at`, which `owner` keeps; the array has the only other reference to it.
+    unsafe { Ok(PyArray1::borrow_from_array(&ArrayView1::from_shape_ptr(len, at), owner).into_any()) }
+}
+
+/// The same of `shape`.
+pub(crate) fn matrix<T: Element + Copy>(
+    py: Python<'_>,
+    mut buffer: Buffer<T>,
+    shape: [usize; 2],
+) -> PyResult<Bound<'_, PyAny>> {
+    assert_eq!(buffer.len(), shape[0] * shape[1]);
+    let at = buffer.as_mut_ptr();
+    let owner = Bound::new(py, ResultMemory { _block: buffer.into_block() })?.into_any();
+    // SAFETY: all values were written at `at`, which `owner` keeps; the array has the only other reference to it.
+    unsafe { Ok(PyArray2::borrow_from_array(&ArrayView2::from_shape_ptr(shape, at), owner).into_any()) }
 }
 
 fn arrays<T: Real + Element>(py: Python<'_>, list: List<T>) -> PyResult<Bound<'_, PyTuple>> {
@@ -363,7 +373,7 @@ fn release_edge_memory() {
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<EdgeSelection>()?;
-    m.add_class::<EdgeMemory>()?;
+    m.add_class::<ResultMemory>()?;
     m.add_function(wrap_pyfunction!(reverse_edges, m)?)?;
     m.add_function(wrap_pyfunction!(refilter_edges, m)?)?;
     m.add_function(wrap_pyfunction!(edge_moves, m)?)?;

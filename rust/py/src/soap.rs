@@ -11,7 +11,7 @@ use valence_core::descriptors::soap::weight::{Scaling, Weight};
 use valence_core::descriptors::soap::{Average, Input, Kind, Parts, Precision, Run, Soap};
 use valence_core::edges::Systems;
 
-use crate::edges::{Values, values};
+use crate::edges::{Values, matrix, values};
 use crate::error::to_py;
 
 type Array<'py> = PyReadonlyArray1<'py, f64>;
@@ -254,7 +254,7 @@ impl SoapKernel {
     fn compute<'py>(&self, py: Python<'py>, given: Given) -> PyResult<Bound<'py, PyAny>> {
         by_precision!(given, T => {
             let (out, shape) = with::<T, _>(py, &self.0, &given, |r| (r.values(), [r.rows(), r.features()]))?;
-            array(py, out, &shape)
+            matrix(py, out.map_err(to_py)?, shape)
         })
     }
 

@@ -48,7 +48,7 @@ pub struct Pairs<T: Copy> {
     /// [P], rows of the positions.
     pub target: Vec<u32>,
     /// [P + PADDING, 3], Angstrom.
-    pub vector: Vec<T>,
+    pub vector: Buffer<T>,
     /// [P], the edge that a pair is; empty where they are the same.
     edge: Vec<u32>,
     shift: Buffer<i32>,
@@ -127,17 +127,17 @@ impl<T: Real> Pairs<T> {
             system,
             ptr: Vec::new(),
             target: Vec::new(),
-            vector: Vec::new(),
+            vector: Buffer::default(),
             edge: Vec::new(),
             shift: Buffer::default(),
             systems: systems.offsets.len() - 1,
             rows,
         };
-        pairs.group(list, request);
+        pairs.group(list, request)?;
         Ok(pairs)
     }
 
-    fn group(&mut self, list: List<T>, request: &Request) {
+    fn group(&mut self, mut list: List<T>, request: &Request) -> Result<()> {
         let s = self.columns;
         let near = |d: &T| !request.inclusive || *d <= T::of(request.cutoff);
         if s == 1
@@ -148,11 +148,10 @@ impl<T: Real> Pairs<T> {
             // The list is already what is wanted.
             self.ptr = list.row_ptr.iter().map(|&p| p as usize).collect();
             self.target = list.target.iter().map(|&t| t as u32).collect();
-            self.vector = Vec::with_capacity(list.vector.len() + 3 * PADDING);
-            self.vector.extend_from_slice(&list.vector);
-            self.vector.resize(list.vector.len() + 3 * PADDING, T::ZERO);
+            self.vector = std::mem::take(&mut list.vector);
+            self.vector.extend_zeros(3 * PADDING)?;
             self.shift = list.shift;
-            return;
+            return Ok(());
         }
         // One comparison of the distance as the list has it: in f64 the sum of squares decides first.
         let limit = if request.inclusive { T::of(request.cutoff) } else { T::of(f64::INFINITY) };
@@ -181,7 +180,8 @@ impl<T: Real> Pairs<T> {
         let total = self.ptr[self.ptr.len() - 1];
         self.target = vec![0; total];
         self.edge = vec![0; total];
-        self.vector = vec![T::ZERO; 3 * (total + PADDING)];
+        self.vector = Buffer::numbers(3 * (total + PADDING))?;
+        self.vector[3 * total..].fill(T::ZERO);
         let ends = |width: usize| tasks.iter().map(move |t| (t.end * s, width)).collect::<Vec<_>>();
         let ptr = &self.ptr[..];
         let at = |ends: Vec<(usize, usize)>| ends.into_iter().map(|(k, width)| ptr[k] * width);
@@ -209,6 +209,7 @@ impl<T: Real> Pairs<T> {
             _ => tasks.par_iter().zip(targets).zip(edge_numbers.into_par_iter().zip(vectors)).for_each(fill),
         });
         self.shift = list.shift;
+        Ok(())
     }
 
     /// P.

@@ -436,22 +436,31 @@ impl<L: Lanes> Emit<L> for Part<'_, L::T> {
     #[inline(always)]
     fn put(&mut self, r: usize, c: usize, sum: L) {
         let (sum, n) = (sum * L::of(self.scale), self.n);
-        if self.diagonal.is_none() && c + L::N <= n {
-            return sum.store(&mut self.out[r * n + c..]);
+        let Some(own) = self.diagonal else {
+            let row = &mut self.out[r * n..(r + 1) * n];
+            if c + L::N <= n {
+                return sum.store(&mut row[c..]);
+            }
+            let mut buffer = [L::T::ZERO; MAX_LANES];
+            sum.store(&mut buffer);
+            return row[c..].copy_from_slice(&buffer[..n - c]);
+        };
+        // Row r of the triangle has the columns from r on.
+        let (first, end) = (r.max(c), n.min(c + L::N));
+        if first >= end {
+            return;
         }
+        let start = r * n - r * (r + 1) / 2;
         let mut buffer = [L::T::ZERO; MAX_LANES];
         sum.store(&mut buffer);
-        for (k, value) in buffer[..L::N].iter().enumerate() {
-            let y = c + k;
-            match self.diagonal {
-                _ if y >= n => {}
-                None => self.out[r * n + y] = *value,
-                Some(_) if y < r => {}
-                Some(own) => {
-                    let factor = if y == r { L::T::of(own) } else { L::T::ONE };
-                    self.out[r * n - r * (r + 1) / 2 + y] = *value * factor;
-                }
-            }
+        if first == r {
+            buffer[r - c] *= L::T::of(own);
+        }
+        if end - first == L::N {
+            return L::load(&buffer).store(&mut self.out[start + c..]);
+        }
+        for y in first..end {
+            self.out[start + y] = buffer[y - c];
         }
     }
 }

@@ -110,18 +110,22 @@ impl<T: Simd> Tile<'_, T> {
         }
     }
 
+    /// Rows in blocks of nearly the same height, at most 6: 12 sums, 2 columns and a row then fill the registers, and a block
+    /// of one or two rows would wait for its own sums.
     #[inline(always)]
     fn column<L: Lanes<T = T>, const V: usize>(&self, rows: usize, column: usize, emit: &mut impl Emit<L>) {
         let mut row = 0;
-        while row + 4 <= rows {
-            self.block::<L, 4, V>(row, column, emit);
-            row += 4;
-        }
-        match rows - row {
-            3 => self.block::<L, 3, V>(row, column, emit),
-            2 => self.block::<L, 2, V>(row, column, emit),
-            1 => self.block::<L, 1, V>(row, column, emit),
-            _ => {}
+        for left in (1..=rows.div_ceil(6)).rev() {
+            let height = (rows - row).div_ceil(left);
+            match height {
+                1 => self.block::<L, 1, V>(row, column, emit),
+                2 => self.block::<L, 2, V>(row, column, emit),
+                3 => self.block::<L, 3, V>(row, column, emit),
+                4 => self.block::<L, 4, V>(row, column, emit),
+                5 => self.block::<L, 5, V>(row, column, emit),
+                _ => self.block::<L, 6, V>(row, column, emit),
+            }
+            row += height;
         }
     }
 

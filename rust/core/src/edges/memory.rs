@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
 use crate::error::{Error, Result};
+use crate::real::Real;
 
 /// Below this the limit is not looked up: asking the system costs more than a small list.
 const ALWAYS_ALLOWED: u64 = 64 << 20;
@@ -59,7 +60,7 @@ impl Block {
 
 #[cold]
 fn too_large(bytes: usize) -> Error {
-    Error::Memory(format!("cannot allocate {bytes} bytes for a neighbor list"))
+    Error::Memory(format!("cannot allocate {bytes} bytes for a result"))
 }
 
 impl Drop for Block {
@@ -134,7 +135,7 @@ mod system {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use std::alloc::{Layout, alloc, dealloc};
+    use std::alloc::{Layout, alloc_zeroed, dealloc};
 
     fn layout(bytes: usize) -> Option<Layout> {
         Layout::from_size_align(bytes, super::PAGE).ok()
@@ -142,7 +143,7 @@ mod system {
 
     pub fn map(bytes: usize) -> Option<*mut u8> {
         // SAFETY: `bytes` is not zero.
-        let at = unsafe { alloc(layout(bytes)?) };
+        let at = unsafe { alloc_zeroed(layout(bytes)?) };
         (!at.is_null()).then_some(at)
     }
 
@@ -174,6 +175,29 @@ impl<T: Copy> Buffer<T> {
         }
         let bytes = n.checked_mul(size_of::<T>()).ok_or_else(|| too_large(usize::MAX))?;
         Ok(Buffer { block: Block::new(bytes)?, len: 0, of: PhantomData })
+    }
+
+    /// `n` numbers of any value, to be written: what the system or the last owner left there.
+    pub fn numbers(n: usize) -> Result<Self>
+    where
+        T: Real,
+    {
+        let mut buffer = Buffer::with_room(n)?;
+        // Blocks come zeroed from the system or written from the store, and all bytes are numbers.
+        buffer.len = n;
+        Ok(buffer)
+    }
+
+    /// Zeros behind the present values.
+    pub fn extend_zeros(&mut self, n: usize) -> Result<()>
+    where
+        T: Real,
+    {
+        self.reserve(n)?;
+        let from = self.len;
+        self.len += n;
+        self[from..].fill(T::ZERO);
+        Ok(())
     }
 
     pub fn room(&self) -> usize {

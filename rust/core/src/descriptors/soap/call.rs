@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::chunk::{Chunk, Group, Kernel};
+use super::chunk::{Chunk, Group, Kept, Kernel};
 use super::{Precision, Soap};
 use crate::basis::lanes::Simd;
 use crate::descriptors::pairs::{Pairs, Request, columns_of, cut};
 use crate::descriptors::power::{Compression, Layout, Shape, Spectrum};
 use crate::edges::Systems;
+use crate::edges::memory::Buffer;
 use crate::error::{Error, Result};
 use crate::pool;
 use crate::stages::{self, Stage};
@@ -77,6 +78,7 @@ pub struct Run<'a, T: Simd> {
 /// Buffers of a thread.
 pub struct Scratch<T> {
     pub chunk: Chunk<T>,
+    kept: Kept<T>,
     pub panel: Vec<T>,
     pub along: Vec<T>,
     pub grad: Vec<T>,
@@ -163,6 +165,7 @@ impl<'a, T: Precision> Run<'a, T> {
         let panel = || vec![T::ZERO; self.spectrum.panel_len()];
         Scratch {
             chunk: Chunk::new(self.prepared),
+            kept: Kept::new(self.prepared),
             panel: panel(),
             along: panel(),
             grad: panel(),
@@ -216,6 +219,24 @@ impl<'a, T: Precision> Run<'a, T> {
                 kernel.expand(chunk, &group, panel, along.as_mut().map(|(_, out)| &mut **out));
             }
         }
+        self.finish(c, panel);
+        if let Some((_, along)) = along {
+            self.spectrum.sum_species(along);
+        }
+    }
+
+    /// [`Run::panel`], leaving in `kept` what [`Kernel::backward`] needs.
+    fn panel_kept(&self, kept: &mut Kept<T>, c: usize, panel: &mut [T]) {
+        panel.fill(T::ZERO);
+        let kernel = self.kernel();
+        for a in 0..self.pairs.columns {
+            kernel.expand_kept(kept, &self.group(c, a, None), panel);
+        }
+        self.finish(c, panel);
+    }
+
+    /// The centre's own part, and sums over species.
+    fn finish(&self, c: usize, panel: &mut [T]) {
         if self.attached
             && let Ok(a) = usize::try_from(self.own[c])
         {
@@ -226,9 +247,6 @@ impl<'a, T: Precision> Run<'a, T> {
             }
         }
         self.spectrum.sum_species(panel);
-        if let Some((_, along)) = along {
-            self.spectrum.sum_species(along);
-        }
     }
 
     /// What is made of a panel, and of the change of one.
@@ -270,11 +288,11 @@ impl<'a, T: Precision> Run<'a, T> {
     }
 
     /// [C, D], or [B, D] of means.
-    pub fn values(&self) -> Vec<T> {
+    pub fn values(&self) -> Result<Buffer<T>> {
         let (d, cost) = (self.features(), self.cost_ns());
-        let mut out = vec![T::ZERO; self.rows() * d];
+        let mut out = Buffer::numbers(self.rows() * d)?;
         if out.is_empty() {
-            return out;
+            return Ok(out);
         }
         match self.average {
             Average::None => {
@@ -305,7 +323,7 @@ impl<'a, T: Precision> Run<'a, T> {
                 out.copy_from_slice(&sums);
             }
         }
-        out
+        Ok(out)
     }
 
     /// Means [B, width] over frames of what `row` leaves in the scratch's row, in parts of fixed size.
@@ -394,11 +412,13 @@ impl<'a, T: Precision> Run<'a, T> {
                 for c in task {
                     let (row, share) = self.row_of(c);
                     let g = &grad[row * d..(row + 1) * d];
+                    s.kept.clear();
                     match self.average {
                         Average::Inner => self.back(&inner[row], g, &mut s.matrix, &mut s.grad),
                         _ => {
                             if matches!(self.kind, Kind::Power(..)) {
-                                self.panel(&mut s.chunk, c, &mut s.panel, None);
+                                self.panel_kept(&mut s.kept, c, &mut s.panel);
+                                s.kept.rewind();
                             }
                             self.back(&s.panel, g, &mut s.matrix, &mut s.grad);
                         }
@@ -409,7 +429,7 @@ impl<'a, T: Precision> Run<'a, T> {
                     for a in 0..self.pairs.columns {
                         let range = self.pairs.group_of(c, a);
                         let x = &mut x[3 * (range.start - base)..3 * (range.end - base)];
-                        self.kernel().backward(&mut s.chunk, &self.group(c, a, None), &s.grad, x);
+                        self.kernel().backward(&mut s.kept, &self.group(c, a, None), &s.grad, x);
                     }
                 }
             },

@@ -90,6 +90,48 @@ impl<T: Simd> Chunk<T> {
     }
 }
 
+/// Bytes of chunks that are kept: half of a second-level cache.
+const KEPT_BYTES: usize = 256 << 10;
+
+/// Chunks of a centre, made on the way to its coefficients and read again on the way back.
+pub struct Kept<T> {
+    chunks: Vec<Chunk<T>>,
+    /// How many are made, and the next one.
+    made: usize,
+    at: usize,
+    room: usize,
+}
+
+impl<T: Simd> Kept<T> {
+    pub fn new(p: &Prepared<T>) -> Self {
+        // What the way back touches: values and slopes, columns, harmonics and their weights.
+        let touched = size_of::<T>() * CHUNK * (3 * p.rows.len() + 2 * p.solid.width());
+        Kept { chunks: vec![Chunk::new(p)], made: 0, at: 0, room: (KEPT_BYTES / touched).max(1) }
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        (self.made, self.at) = (0, 0);
+    }
+
+    /// From the first again, which is kept.
+    pub fn rewind(&mut self) {
+        (self.made, self.at) = (self.at.min(self.room), 0);
+    }
+
+    /// The next chunk, and whether it is kept from before.
+    fn next(&mut self, p: &Prepared<T>) -> (&mut Chunk<T>, bool) {
+        let at = self.at;
+        self.at += 1;
+        // What has no room shares the last chunk, which is made again each time.
+        let place = at.min(self.room);
+        if place == self.chunks.len() {
+            self.chunks.push(Chunk::new(p));
+        }
+        (&mut self.chunks[place], at < self.made)
+    }
+}
+
 /// The pairs that a chunk is of.
 #[derive(Clone, Copy)]
 pub struct Group<'a, T> {
@@ -124,61 +166,37 @@ impl<'a, T: Simd> Kernel<'a, T> {
     pub fn expand(&self, chunk: &mut Chunk<T>, group: &Group<T>, panel: &mut [T], along: Option<&mut [T]>) {
         let mut along = along;
         for first in (0..group.count).step_by(CHUNK) {
-            let count = CHUNK.min(group.count - first);
             let order = if along.is_some() { 1 } else { 0 };
-            let timer = stages::start(Stage::Basis);
-            self.radial_rows(chunk, group, first, count, order, along.is_some());
-            self.harmonics(chunk, count, along.is_some());
-            drop(timer);
+            let count = self.make(chunk, group, first, order, along.is_some());
+            self.join(chunk, group.column, count, panel);
+            let Some(along) = &mut along else { continue };
             let _timer = stages::start(Stage::Moments);
             let (value, slope) = chunk.radial.split_at(CHUNK * self.prepared.rows.len());
             let [harmonic, dharmonic] = &chunk.harmonic;
-            match &mut along {
-                None => self.enter(Join {
-                    kernel: *self,
-                    left: harmonic,
-                    right: value,
-                    count,
-                    column: group.column,
-                    out: &mut *panel,
-                }),
-                Some(along) => {
-                    self.enter(Join {
-                        kernel: *self,
-                        left: harmonic,
-                        right: value,
-                        count,
-                        column: group.column,
-                        out: &mut *panel,
-                    });
-                    self.enter(Join {
-                        kernel: *self,
-                        left: harmonic,
-                        right: slope,
-                        count,
-                        column: group.column,
-                        out: along,
-                    });
-                    self.enter(Join {
-                        kernel: *self,
-                        left: dharmonic,
-                        right: value,
-                        count,
-                        column: group.column,
-                        out: along,
-                    });
-                }
+            for (left, right) in [(harmonic, slope), (dharmonic, value)] {
+                self.enter(Join { kernel: *self, left, right, count, column: group.column, out: along });
             }
         }
     }
 
-    /// x [n, 3] = dE/dr of each pair from g = dE/dc in a panel.
-    pub fn backward(&self, chunk: &mut Chunk<T>, group: &Group<T>, grad: &[T], x: &mut [T]) {
-        let _timer = stages::start(Stage::Backward);
+    /// [`Kernel::expand`], leaving rows and slopes for [`Kernel::backward`].
+    pub fn expand_kept(&self, kept: &mut Kept<T>, group: &Group<T>, panel: &mut [T]) {
         for first in (0..group.count).step_by(CHUNK) {
-            let count = CHUNK.min(group.count - first);
-            self.radial_rows(chunk, group, first, count, 1, false);
-            self.harmonics(chunk, count, false);
+            let (chunk, _) = kept.next(self.prepared);
+            let count = self.make(chunk, group, first, 1, false);
+            self.join(chunk, group.column, count, panel);
+        }
+    }
+
+    /// x [n, 3] = dE/dr of each pair from g = dE/dc in a panel. Rows that `kept` has are not made again.
+    pub fn backward(&self, kept: &mut Kept<T>, group: &Group<T>, grad: &[T], x: &mut [T]) {
+        for first in (0..group.count).step_by(CHUNK) {
+            let (chunk, made) = kept.next(self.prepared);
+            let count = match made {
+                true => CHUNK.min(group.count - first),
+                false => self.make(chunk, group, first, 1, false),
+            };
+            let _timer = stages::start(Stage::Backward);
             self.enter(Back { kernel: *self, chunk: &mut *chunk, grad, tangent: None, count, column: group.column });
             self.enter(Gradient {
                 solid: &self.prepared.solid,
@@ -198,6 +216,22 @@ impl<'a, T: Simd> Kernel<'a, T> {
                 }
             }
         }
+    }
+
+    /// Radial rows and harmonics of the pairs from `first` on, and how many these are.
+    fn make(&self, chunk: &mut Chunk<T>, group: &Group<T>, first: usize, order: usize, along: bool) -> usize {
+        let _timer = stages::start(Stage::Basis);
+        let count = CHUNK.min(group.count - first);
+        self.radial_rows(chunk, group, first, count, order, along);
+        self.harmonics(chunk, count, along);
+        count
+    }
+
+    /// panel += R^T F.
+    fn join(&self, chunk: &Chunk<T>, column: usize, count: usize, panel: &mut [T]) {
+        let _timer = stages::start(Stage::Moments);
+        let (left, right) = (&chunk.harmonic[0], &chunk.radial);
+        self.enter(Join { kernel: *self, left, right, count, column, out: panel });
     }
 
     /// The slope of [`Kernel::backward`]'s x under the changes of the vectors and under the change `tangent` of g.

@@ -77,8 +77,13 @@ impl<T: Simd> Job<T> for Values<'_, T> {
         let mut p = 0;
         match self.tangent {
             None => {
+                // Two at a time: a recursion waits for its own last step.
+                while p + 2 * L::N <= self.count {
+                    plain::<L, 2>(self.solid, self.point, p, self.out, stride);
+                    p += 2 * L::N;
+                }
                 while p < self.count {
-                    plain::<L>(self.solid, at3::<L>(self.point, p, stride), &mut self.out[p..], stride);
+                    plain::<L, 1>(self.solid, self.point, p, self.out, stride);
                     p += L::N;
                 }
             }
@@ -104,33 +109,48 @@ fn row_at<L: Lanes>(rows: &[L::T], center: usize, m: isize, stride: usize) -> L 
     L::load(&rows[center.wrapping_add_signed(m) * stride..])
 }
 
+/// R of V lanes of points from `p` on.
 #[inline(always)]
-fn plain<L: Lanes>(solid: &Solid<L::T>, [x, y, z]: [L; 3], out: &mut [L::T], stride: usize) {
+fn plain<L: Lanes, const V: usize>(solid: &Solid<L::T>, point: &[L::T], p: usize, out: &mut [L::T], stride: usize) {
     let lmax = solid.lmax;
-    assert!(out.len() >= lmax * (lmax + 2) * stride + L::N);
-    let r2 = x.fma(x, y.fma(y, z * z));
-    let (mut c, mut s) = (L::of(1.0), L::zero());
+    let out = &mut out[p..];
+    assert!(out.len() >= lmax * (lmax + 2) * stride + V * L::N);
+    let (mut x, mut y, mut z, mut r2) = ([L::zero(); V], [L::zero(); V], [L::zero(); V], [L::zero(); V]);
+    let (mut c, mut s) = ([L::of(1.0); V], [L::zero(); V]);
+    for v in 0..V {
+        [x[v], y[v], z[v]] = at3::<L>(point, p + v * L::N, stride);
+        r2[v] = x[v].fma(x[v], y[v].fma(y[v], z[v] * z[v]));
+    }
     let mut steps = solid.steps.iter();
     for m in 0..=lmax {
         if m > 0 {
-            (c, s) = (x.fma(c, -(y * s)), x.fma(s, y * c));
+            for v in 0..V {
+                (c[v], s[v]) = (x[v].fma(c[v], -(y[v] * s[v])), x[v].fma(s[v], y[v] * c[v]));
+            }
         }
-        let mut last = L::splat(solid.start[m]);
-        let mut before = L::zero();
+        let mut last = [L::splat(solid.start[m]); V];
+        let mut before = [L::zero(); V];
+        // The row (l, 0), and from there to the next.
+        let (mut at, mut next_row) = ((m * m + m) * stride, 2 * (m + 1) * stride);
         for l in m..=lmax {
             if l > m {
                 let Some(&[along, back]) = steps.next() else { return };
-                let next = (L::splat(along) * z).fma(last, L::splat(back) * r2 * before);
-                before = last;
-                last = next;
+                let (along, back) = (L::splat(along), L::splat(back));
+                for v in 0..V {
+                    let next = (along * z[v]).fma(last[v], back * r2[v] * before[v]);
+                    (before[v], last[v]) = (last[v], next);
+                }
+                at += next_row;
+                next_row += 2 * stride;
             }
-            let at = (l * l + l) * stride;
-            let (up, low) = (at + m * stride, at - m * stride);
-            // SAFETY: the row is below (lmax + 1)^2, whose last was checked.
-            (last * c).store(unsafe { out.get_unchecked_mut(up..up + L::N) });
-            if m > 0 {
-                // SAFETY: likewise.
-                (last * s).store(unsafe { out.get_unchecked_mut(low..low + L::N) });
+            for v in 0..V {
+                let (up, low) = (at + m * stride + v * L::N, at - m * stride + v * L::N);
+                // SAFETY: the row is below (lmax + 1)^2, whose last was checked.
+                (last[v] * c[v]).store(unsafe { out.get_unchecked_mut(up..up + L::N) });
+                if m > 0 {
+                    // SAFETY: likewise.
+                    (last[v] * s[v]).store(unsafe { out.get_unchecked_mut(low..low + L::N) });
+                }
             }
         }
     }

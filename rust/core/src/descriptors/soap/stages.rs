@@ -103,7 +103,7 @@ impl<T: Simd> Job<T> for Interpolate<'_, '_, T> {
     fn run<L: Lanes<T = T>>(self) {
         let (chunk, row) = (self.chunk, self.row);
         for p in 0..self.count {
-            let knots = &self.table.knots[3 * chunk.interval[p] * row..][..6 * row];
+            let knots = &self.table.knots[chunk.interval[p] * row..][..6 * row];
             let w = &chunk.weights[..];
             match self.order {
                 0 => weighed::<L, 1>(knots, w, p, row, &mut chunk.radial),

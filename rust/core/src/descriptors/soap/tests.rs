@@ -72,7 +72,7 @@ fn tables_closed_forms_and_portable_lanes_agree() {
     let x = positions();
     let (exact, table) = (soap(None, 0.5), soap(Some(1e-10), 0.5));
     for (kind, average) in kinds() {
-        let of = |s: &Soap, portable: bool| with(&x, s, kind, average, portable, |r| r.values());
+        let of = |s: &Soap, portable: bool| with(&x, s, kind, average, portable, |r| r.values().unwrap().to_vec());
         let expected = of(&exact, false);
         assert!(largest_difference(&expected, &of(&table, false)) < 2e-9);
         assert!(largest_difference(&expected, &of(&exact, true)) < 1e-13);
@@ -99,7 +99,7 @@ fn derivatives_are_limits_of_differences() {
             let u: Vec<f64> = (0..x.len()).map(|i| (i as f64 * 0.9).sin()).collect();
             let h = 1e-5;
             let moved = |t: f64| x.iter().zip(&u).map(|(x, u)| x + t * u).collect::<Vec<_>>();
-            let value = |t: f64| with(&moved(t), &soap, kind, average, false, |r| r.values());
+            let value = |t: f64| with(&moved(t), &soap, kind, average, false, |r| r.values().unwrap().to_vec());
             let gradient = |t: f64| with(&moved(t), &soap, kind, average, false, |r| r.to_positions(&r.vjp(&g)));
             let quotient =
                 |a: Vec<f64>, b: Vec<f64>| a.iter().zip(&b).map(|(a, b)| (a - b) / (2.0 * h)).collect::<Vec<f64>>();
@@ -163,6 +163,6 @@ fn jacobians_contract_to_the_vjp() {
 fn a_centre_that_stays_is_a_point_with_the_same_values() {
     let (x, soap) = (positions(), soap(Some(1e-8), 0.5));
     let both = kinds()[0];
-    let of = |attached: bool| attached_or_not(&x, &soap, both, attached, false, |r| r.values());
+    let of = |attached: bool| attached_or_not(&x, &soap, both, attached, false, |r| r.values().unwrap().to_vec());
     assert!(largest_difference(&of(true), &of(false)) < 1e-8);
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- table:begin -->\n", "<!-- table:end -->"
-SUITES = ("mace", "soap", "anisoap", "edges", "basis", "equivariant", "layers", "symmetric", "io", "overhead")
+SUITES = ("mace", "engine", "soap", "anisoap", "edges", "basis", "equivariant", "layers", "symmetric", "io", "overhead")
 #: Workloads of the suites in words.
 WORDS = {
     "silica-64-f64:": "MACE 128x0e + 128x1o, energy, forces, stress of 64 atoms Si and O:",
@@ -25,6 +25,12 @@ WORDS = {
     "512 atoms: 1 thread over 2": "MACE, 512 atoms: 1 thread over 2",
     "seconds from nothing to the first energy": "MACE, seconds from the start of Python to the first energy",
     "peak memory of 512 atoms:": "MACE, peak memory of 512 atoms:",
+    "schnet-32x20:": "SchNet, energy and forces of 32 molecules of 20 atoms, edges given (float32):",
+    "schnet-liquid-500:": "SchNet, liquid of 500 atoms:",
+    "schnet-liquid-1000:": "SchNet, liquid of 1,000 atoms:",
+    "painn-32x20:": "PaiNN, 32 molecules of 20 atoms:",
+    "painn-liquid-500:": "PaiNN, liquid of 500 atoms:",
+    "painn-liquid-1000:": "PaiNN, liquid of 1,000 atoms:",
     "si-216:": "SOAP power spectrum, n 8, l 6, 5 Å, 216 Si:",
     "nacl-216:": "SOAP, 216 Na and Cl:",
     "si-216-gto:": "SOAP, 216 Si, gto basis:",
@@ -35,14 +41,16 @@ WORDS = {
     "nacl-216-vjp:": "the same, 216 Na and Cl:",
     "Si: vjp over forward": "SOAP, 216 Si: gradient over values",
     "NaCl: vjp over forward": "SOAP, 216 Na and Cl: gradient over values",
-    "Si of 1,728: 1 thread over 2": "SOAP, 1,728 Si: 1 thread over 2",
+    "Si of 8,000: 1 thread over 2": "SOAP, 8,000 Si: 1 thread over 2",
+    "cost per atom, Si of 8,000 over 1,728": "SOAP, cost per atom, 8,000 Si over 1,728",
+    "Si of 8,000: peak memory over its output": "SOAP, 8,000 Si: peak memory over that of its result",
     "cost per atom, Si of 1,728 over 216": "SOAP, cost per atom, 1,728 Si over 216",
     "Si of 1,728: peak memory over its output": "SOAP, 1,728 Si: peak memory over that of its result",
     "ellipsoids-27-l6:": "AniSOAP power spectrum, l 6, 27 ellipsoids:",
     "ellipsoids-125-l6:": "AniSOAP, 125 ellipsoids:",
     "125 ellipsoids: vjp": "AniSOAP, 125 ellipsoids: gradient",
     "27 ellipsoids: vjp": "AniSOAP, 27 ellipsoids: gradient",
-    "1,000 ellipsoids: 1 thread over 2": "AniSOAP, 1,000 ellipsoids: 1 thread over 2",
+    "8,000 ellipsoids: 1 thread over 2": "AniSOAP, 8,000 ellipsoids: 1 thread over 2",
     "cost per ellipsoid, 1,000 over 125": "AniSOAP, cost per ellipsoid, 1,000 over 125",
     "liquid-64:": "neighbour list, liquid of 64 atoms:",
     "liquid-1000:": "neighbour list, 1,000 atoms:",

@@ -157,7 +157,7 @@ impl Spectrum {
         (d.start + a * d.padded, d.row, d.columns, d.padded)
     }
 
-    /// Largest H of a degree, see [`Spectrum::gradient_matrix`].
+    /// Numbers of the largest matrix f (G + G^T) of a degree.
     pub fn matrix_len(&self) -> usize {
         self.degrees.iter().map(|d| d.row * d.row).max().unwrap_or(0)
     }

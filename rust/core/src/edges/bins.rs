@@ -79,10 +79,8 @@ impl Bins {
         let n = s.sites.len();
         let mut extent = [0.0f32; 3];
         for (c, extent) in extent.iter_mut().enumerate() {
-            let (low, high) =
-                s.local[c].iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
-            self.low[c] = low;
-            *extent = if n == 0 { 0.0 } else { high - low };
+            self.low[c] = s.bounds.low[c];
+            *extent = if n == 0 { 0.0 } else { s.bounds.high[c] - s.bounds.low[c] };
         }
         // Twice as many bins as sites at most: a few atoms in an empty box must not make a large grid.
         let most = (2 * n).max(8) as f64;

@@ -19,8 +19,10 @@ use crate::pool;
 use crate::real::Real;
 use crate::stages::{self, Stage};
 
-/// Systems from this many atoms on are cut into several tasks.
+/// Systems from this many atoms on are cut into several tasks; in a batch of few atoms, where these would be all the tasks,
+/// from the second number on.
 const LARGE: usize = 2048;
+const LARGE_ALONE: usize = 384;
 /// Atoms of a task: about 5 ms of work, so that a call is interruptible and threads share it evenly.
 const TASK_ATOMS: usize = 4096;
 /// Serial cost of an atom with few neighbours, for the choice between serial and parallel.
@@ -396,22 +398,23 @@ pub fn search<T: Real>(
 /// Cuts the batch into tasks, preparing its large systems.
 fn tasks<T: Real>(plan: &mut Plan<T>, scratch: &mut Scratch) -> Result<Vec<Task>> {
     let (mut tasks, mut from, mut atoms) = (Vec::new(), 0, 0);
+    let large = if plan.systems.positions.len() / 3 <= 2 * LARGE { LARGE_ALONE } else { LARGE };
     for b in 0..plan.systems.offsets.len() - 1 {
         let n = (plan.systems.offsets[b + 1] - plan.systems.offsets[b]) as usize;
-        if n >= LARGE || atoms >= TASK_ATOMS / 2 {
+        if n >= large || atoms >= TASK_ATOMS / 2 {
             if b > from {
                 tasks.push(Task::Group(from, b));
             }
             (from, atoms) = (b, 0);
         }
-        if n >= LARGE {
+        if n >= large {
             let mut p = Prepared::default();
             plan.prepare(&mut p, b)?;
             plan.guard_candidates(&p, scratch)?;
-            let large = plan.large.len();
+            let number = plan.large.len();
             plan.large.push((b, p));
             let size = TASK_ATOMS.min(n.div_ceil(8));
-            tasks.extend((0..n).step_by(size).map(|c| Task::Run { large, from: c, to: (c + size).min(n) }));
+            tasks.extend((0..n).step_by(size).map(|c| Task::Run { large: number, from: c, to: (c + size).min(n) }));
             from = b + 1;
         }
         atoms += n;

@@ -6,13 +6,16 @@
 
 use std::cmp::Ordering;
 
+use rayon::prelude::*;
+
 use super::lattice::{Lattice, Mat3, row_times};
 use crate::error::{Error, Result};
+use crate::pool;
 use crate::real::Real;
 
 /// One image of one atom, in one cache line. The edge from an atom i to it has shift S = `shift` + wrap_i.
 #[repr(C, align(64))]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Site {
     /// The atom's position as the caller gave it.
     pub position: [f64; 3],
@@ -43,10 +46,83 @@ pub struct Sites {
     pub any_wrap: bool,
     /// Wrapped coordinates of the sites relative to the middle of the system, for the filter only.
     pub local: [Vec<f32>; 3],
+    /// Least and largest of them.
+    pub bounds: Bounds<f32>,
     /// |distance in `local` - exact distance| is below this.
     pub margin: f64,
-    fractional: Vec<([f64; 3], [i64; 3])>,
-    images: Vec<[i64; 3]>,
+    fractional: Vec<Placed>,
+}
+
+/// Fractional coordinates of a wrapped atom, and the cells that were taken off.
+type Placed = ([f64; 3], [i64; 3]);
+
+/// The least and the largest value of each coordinate.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<T> {
+    pub low: [T; 3],
+    pub high: [T; 3],
+}
+
+impl<T: Real> Default for Bounds<T> {
+    fn default() -> Self {
+        Bounds { low: [T::of(f64::INFINITY); 3], high: [T::of(f64::NEG_INFINITY); 3] }
+    }
+}
+
+impl<T: Real> Bounds<T> {
+    #[inline(always)]
+    fn take(&mut self, c: usize, low: T, high: T) {
+        if low < self.low[c] {
+            self.low[c] = low;
+        }
+        if high > self.high[c] {
+            self.high[c] = high;
+        }
+    }
+
+    fn join(mut self, other: Bounds<T>) -> Self {
+        (0..3).for_each(|c| self.take(c, other.low[c], other.high[c]));
+        self
+    }
+
+    /// The largest absolute value.
+    pub fn largest(&self) -> T {
+        (0..3).flat_map(|c| [self.low[c].abs(), self.high[c].abs()]).fold(T::ZERO, |a, b| if b > a { b } else { a })
+    }
+}
+
+/// Atoms of a part of a large system, and what one costs in nanoseconds.
+const PART: usize = 2048;
+const ATOM_NS: usize = 30;
+
+/// `work` of each item, in parallel if `cost_ns` pays for it.
+fn parts<I: Send, R: Send>(cost_ns: usize, items: Vec<I>, work: impl Fn(I) -> R + Sync + Send) -> Vec<R> {
+    match items.len() {
+        0 | 1 => items.into_iter().map(work).collect(),
+        _ => pool::run(cost_ns, |threads| match threads {
+            1 => items.into_iter().map(&work).collect(),
+            _ => items.into_par_iter().with_max_len(1).map(&work).collect(),
+        }),
+    }
+}
+
+/// Takes the first `n` of a slice.
+fn head<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+    let (head, tail) = std::mem::take(rest).split_at_mut(n);
+    *rest = tail;
+    head
+}
+
+/// Where the images of a part go.
+struct Room<'a> {
+    /// The part's first atom and first site.
+    atom: usize,
+    site: usize,
+    placed: &'a [Placed],
+    wrap: &'a [[i32; 3]],
+    home: &'a mut [u32],
+    sites: &'a mut [Site],
+    local: [&'a mut [f32]; 3],
 }
 
 /// Shifts beyond this are refused: sums of two must fit an i32.
@@ -69,7 +145,7 @@ impl Sites {
         let n = x.len() / 3;
         self.lattice = Lattice::new(cell, pbc, cutoff, system)?;
         let at = |i: usize| [x[3 * i].to_f64(), x[3 * i + 1].to_f64(), x[3 * i + 2].to_f64()];
-        let (mut low, mut high) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
+        let mut given = Bounds::default();
         for i in 0..n {
             let p = at(i);
             for c in 0..3 {
@@ -77,8 +153,7 @@ impl Sites {
                     let what = format!("{} at atom {}, axis {}", p[c], first + i, ["x", "y", "z"][c]);
                     return Err(Error::value("positions", "finite", what));
                 }
-                low[c] = low[c].min(p[c]);
-                high[c] = high[c].max(p[c]);
+                given.take(c, p[c], p[c]);
             }
         }
         self.sites.clear();
@@ -86,23 +161,26 @@ impl Sites {
         self.wrap.clear();
         self.local.iter_mut().for_each(Vec::clear);
         self.any_wrap = false;
-        let largest = (0..3).map(|c| low[c].abs().max(high[c].abs())).fold(0.0, f64::max);
+        self.bounds = Bounds::default();
+        let largest = if n == 0 { 0.0 } else { given.largest() };
         if self.lattice.is_open() {
-            self.open(n, at, low, high);
+            self.open(n, at, given);
         } else {
             self.periodic(n, at, cutoff, largest, first, check)?;
         }
-        let reach = self.local.iter().flatten().fold(0.0f32, |m, v| m.max(v.abs())) as f64;
+        let reach = if n == 0 { 0.0 } else { f64::from(self.bounds.largest()) };
         self.margin = 1e-6 * reach + 1e-6 + 32.0 * f64::EPSILON * largest;
         Ok(())
     }
 
-    fn open(&mut self, n: usize, at: impl Fn(usize) -> [f64; 3], low: [f64; 3], high: [f64; 3]) {
-        let origin: [f64; 3] = std::array::from_fn(|c| 0.5 * low[c] + 0.5 * high[c]);
+    fn open(&mut self, n: usize, at: impl Fn(usize) -> [f64; 3], given: Bounds<f64>) {
+        let origin: [f64; 3] = std::array::from_fn(|c| 0.5 * given.low[c] + 0.5 * given.high[c]);
         for i in 0..n {
             let p = at(i);
             for c in 0..3 {
-                self.local[c].push((p[c] - origin[c]) as f32);
+                let x = (p[c] - origin[c]) as f32;
+                self.local[c].push(x);
+                self.bounds.take(c, x, x);
             }
             self.home.push(i as u32);
             self.sites.push(Site { position: p, shift01: [0; 2], offset: [0.0; 3], shift2: 0, atom: i as u32 });
@@ -113,112 +191,84 @@ impl Sites {
     fn periodic(
         &mut self,
         n: usize,
-        at: impl Fn(usize) -> [f64; 3],
+        at: impl Fn(usize) -> [f64; 3] + Sync,
         cutoff: f64,
         largest: f64,
         first: usize,
         check: &dyn Fn(&Lattice, f64) -> Result<()>,
     ) -> Result<()> {
-        let lattice = self.lattice.clone();
-        let pbc = lattice.pbc;
-        let (mut low, mut high) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
-        let (mut least, mut most) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
-        self.fractional.clear();
-        for i in 0..n {
-            let p = at(i);
-            let mut f = row_times(p, &lattice.inverse);
-            let mut w = [0i64; 3];
-            for a in (0..3).filter(|&a| pbc[a]) {
-                let floor = f[a].floor();
-                if floor.abs().partial_cmp(&MAX_SHIFT) != Some(Ordering::Less) {
-                    let what = format!("{} cells at atom {}, direction {a}", floor, first + i);
-                    return Err(Error::value("positions", "within 2^30 cells of the origin", what));
-                }
-                f[a] -= floor;
-                w[a] = floor as i64;
-                low[a] = low[a].min(f[a]);
-                high[a] = high[a].max(f[a]);
-            }
-            let user = lattice.to_user(w);
-            if user.iter().any(|s| s.abs() > 1 << 30) {
-                let what = format!("shift {user:?} at atom {}", first + i);
-                return Err(Error::value("positions", "within 2^30 cells of the origin", what));
-            }
-            let wrap = user.map(|s| s as i32);
-            self.any_wrap |= wrap != [0; 3];
-            self.wrap.push(wrap);
-            let back = lattice.offset(wrap);
-            for c in 0..3 {
-                least[c] = least[c].min(p[c] - back[c]);
-                most[c] = most[c].max(p[c] - back[c]);
-            }
-            self.fractional.push((f, w));
-        }
         if n == 0 {
             return Ok(());
         }
+        let lattice = &self.lattice;
+        let pbc = lattice.pbc;
+        self.fractional.resize(n, Default::default());
+        self.wrap.resize(n, [0; 3]);
+        let items = self.fractional.chunks_mut(PART).zip(self.wrap.chunks_mut(PART)).enumerate().collect();
+        let placed = parts(n * ATOM_NS, items, |(part, (placed, wrap)): (usize, (&mut [Placed], &mut [[i32; 3]]))| {
+            place(lattice, &at, part * PART, first, placed, wrap)
+        });
+        let (mut inside, mut wrapped) = (Bounds::<f64>::default(), Bounds::default());
+        for part in placed {
+            let (f, p) = part?;
+            (inside, wrapped) = (inside.join(f), wrapped.join(p));
+        }
+        self.any_wrap = self.wrap.iter().any(|&w| w != [0; 3]);
         // Wider than the cutoff by what rounding can do to a fractional coordinate.
+        let (mut low, mut high) = (inside.low, inside.high);
         for a in (0..3).filter(|&a| pbc[a]) {
             let slack = 1e-9 + 1e-9 * cutoff / lattice.spacing[a] + 64.0 * f64::EPSILON * largest / lattice.spacing[a];
             let reach = cutoff / lattice.spacing[a] + slack;
             low[a] -= reach;
             high[a] += reach;
         }
-        let range = |f: f64, a: usize| match pbc[a] {
-            true => ((low[a] - f).ceil() as i64, (high[a] - f).floor() as i64),
-            false => (0, 0),
+        // The images of an atom at f are low - f to high - f, rounded inwards; 0 is always among them.
+        let range = |f: &[f64; 3]| -> [(i64, i64); 3] {
+            let mut of = [(0, 0); 3];
+            for a in 0..3 {
+                let (down, up) = (low[a] - f[a], high[a] - f[a]);
+                if pbc[a] && (down <= -1.0 || up >= 1.0) {
+                    of[a] = (down.ceil() as i64, up.floor() as i64);
+                }
+            }
+            of
         };
-        let count = |f: &[f64; 3]| (0..3).map(|a| range(f[a], a)).map(|(l, h)| (h - l + 1) as f64).product::<f64>();
-        let total: f64 = self.fractional.iter().map(|(f, _)| count(f)).sum();
+        let count = |f: &[f64; 3]| range(f).iter().map(|(l, h)| (h - l + 1) as f64).product::<f64>();
+        let counts = parts(n * ATOM_NS, self.fractional.chunks(PART).collect(), |part: &[Placed]| {
+            part.iter().map(|(f, _)| count(f)).sum::<f64>()
+        });
+        let total: f64 = counts.iter().sum();
         if total.partial_cmp(&f64::from(i32::MAX)) != Some(Ordering::Less) {
             return Err(Error::Memory(format!(
                 "`cutoff` = {cutoff} Angstrom needs {total:.3e} periodic images of {n} atoms"
             )));
         }
-        check(&lattice, total)?;
+        check(lattice, total)?;
         let total = total as usize;
-        self.sites.reserve(total);
-        self.local.iter_mut().for_each(|l| l.reserve(total));
-        let origin: [f64; 3] = std::array::from_fn(|c| 0.5 * least[c] + 0.5 * most[c]);
-        for i in 0..n {
-            let (f, w) = self.fractional[i];
-            let [(l0, h0), (l1, h1), (l2, h2)] = [range(f[0], 0), range(f[1], 1), range(f[2], 2)];
-            let wrap = self.wrap[i];
-            let p = at(i);
-            if (l0, h0, l1, h1, l2, h2) == (0, 0, 0, 0, 0, 0) {
-                self.home.push(self.sites.len() as u32);
-                self.push(&lattice, p, wrap.map(|w| -w), origin, i);
-                continue;
-            }
-            self.images.clear();
-            for s0 in l0..=h0 {
-                for s1 in l1..=h1 {
-                    for s2 in l2..=h2 {
-                        self.images.push(lattice.to_user([s0 - w[0], s1 - w[1], s2 - w[2]]));
-                    }
-                }
-            }
-            if lattice.unimodular.is_some() {
-                self.images.sort_unstable();
-            }
-            for k in 0..self.images.len() {
-                let s = self.images[k].map(|s| s as i32);
-                if s == wrap.map(|w| -w) {
-                    self.home.push(self.sites.len() as u32);
-                }
-                self.push(&lattice, p, s, origin, i);
-            }
+        self.sites.resize(total, Site::default());
+        self.local.iter_mut().for_each(|l| l.resize(total, 0.0));
+        self.home.resize(n, 0);
+        let origin: [f64; 3] = std::array::from_fn(|c| 0.5 * wrapped.low[c] + 0.5 * wrapped.high[c]);
+        let (mut sites, mut home) = (&mut self.sites[..], &mut self.home[..]);
+        let [mut x, mut y, mut z] = self.local.each_mut().map(|l| &mut l[..]);
+        let mut rooms = Vec::with_capacity(counts.len());
+        let mut site = 0;
+        for (k, placed) in self.fractional.chunks(PART).enumerate() {
+            let (atom, many) = (k * PART, counts[k] as usize);
+            rooms.push(Room {
+                atom,
+                site,
+                placed,
+                wrap: &self.wrap[atom..atom + placed.len()],
+                home: head(&mut home, placed.len()),
+                sites: head(&mut sites, many),
+                local: [head(&mut x, many), head(&mut y, many), head(&mut z, many)],
+            });
+            site += many;
         }
+        let bounds = parts(total * ATOM_NS, rooms, |room| images(lattice, &at, &range, origin, room));
+        self.bounds = bounds.into_iter().fold(Bounds::default(), Bounds::join);
         Ok(())
-    }
-
-    #[inline(always)]
-    fn push(&mut self, lattice: &Lattice, p: [f64; 3], s: [i32; 3], origin: [f64; 3], atom: usize) {
-        let offset = lattice.offset(s);
-        for c in 0..3 {
-            self.local[c].push((p[c] + offset[c] - origin[c]) as f32);
-        }
-        self.sites.push(Site { position: p, shift01: [s[0], s[1]], offset, shift2: s[2], atom: atom as u32 });
     }
 
     /// Shift, vector and squared distance of the edge from atom `i` to `site`, by the rule of the list:
@@ -239,4 +289,100 @@ impl Sites {
         let r: [f64; 3] = std::array::from_fn(|c| (to.position[c] - from[c]) + offset[c]);
         (shift, r, (r[0] * r[0] + r[1] * r[1]) + r[2] * r[2])
     }
+}
+
+/// Wraps the atoms of a part; returns the bounds of their fractional and of their wrapped coordinates. `first` is the number
+/// of the system's first atom.
+fn place(
+    lattice: &Lattice,
+    at: &impl Fn(usize) -> [f64; 3],
+    from: usize,
+    first: usize,
+    placed: &mut [Placed],
+    wrap: &mut [[i32; 3]],
+) -> Result<(Bounds<f64>, Bounds<f64>)> {
+    let (mut inside, mut wrapped) = (Bounds::default(), Bounds::default());
+    for (k, (placed, wrap)) in placed.iter_mut().zip(wrap).enumerate() {
+        let i = from + k;
+        let p = at(i);
+        let mut f = row_times(p, &lattice.inverse);
+        let mut w = [0i64; 3];
+        for a in (0..3).filter(|&a| lattice.pbc[a]) {
+            if !(0.0..1.0).contains(&f[a]) {
+                let floor = f[a].floor();
+                if floor.abs().partial_cmp(&MAX_SHIFT) != Some(Ordering::Less) {
+                    let what = format!("{} cells at atom {}, direction {a}", floor, first + i);
+                    return Err(Error::value("positions", "within 2^30 cells of the origin", what));
+                }
+                f[a] -= floor;
+                w[a] = floor as i64;
+            }
+            inside.take(a, f[a], f[a]);
+        }
+        let user = lattice.to_user(w);
+        if user.iter().any(|s| s.abs() > 1 << 30) {
+            let what = format!("shift {user:?} at atom {}", first + i);
+            return Err(Error::value("positions", "within 2^30 cells of the origin", what));
+        }
+        *wrap = user.map(|s| s as i32);
+        let back = if w == [0; 3] { [0.0; 3] } else { lattice.offset(*wrap) };
+        for c in 0..3 {
+            wrapped.take(c, p[c] - back[c], p[c] - back[c]);
+        }
+        *placed = (f, w);
+    }
+    Ok((inside, wrapped))
+}
+
+/// Writes the images of a part's atoms, each atom's in the order of their shifts; returns the bounds of the local coordinates.
+fn images(
+    lattice: &Lattice,
+    at: &impl Fn(usize) -> [f64; 3],
+    range: &impl Fn(&[f64; 3]) -> [(i64, i64); 3],
+    origin: [f64; 3],
+    room: Room,
+) -> Bounds<f32> {
+    let Room { atom, site, placed, wrap, home, sites, mut local } = room;
+    let mut bounds = Bounds::default();
+    let mut shifts: Vec<[i64; 3]> = Vec::new();
+    let mut next = 0;
+    for (k, &(f, w)) in placed.iter().enumerate() {
+        let (i, p) = (atom + k, at(atom + k));
+        let own = wrap[k].map(|w| -w);
+        let mut push = |s: [i32; 3]| {
+            let offset = if s == [0; 3] { [0.0; 3] } else { lattice.offset(s) };
+            for c in 0..3 {
+                let x = (p[c] + offset[c] - origin[c]) as f32;
+                local[c][next] = x;
+                bounds.take(c, x, x);
+            }
+            sites[next] = Site { position: p, shift01: [s[0], s[1]], offset, shift2: s[2], atom: i as u32 };
+            next += 1;
+            (site + next - 1) as u32
+        };
+        let [(l0, h0), (l1, h1), (l2, h2)] = range(&f);
+        if (l0, h0, l1, h1, l2, h2) == (0, 0, 0, 0, 0, 0) {
+            home[k] = push(own);
+            continue;
+        }
+        shifts.clear();
+        for s0 in l0..=h0 {
+            for s1 in l1..=h1 {
+                for s2 in l2..=h2 {
+                    shifts.push(lattice.to_user([s0 - w[0], s1 - w[1], s2 - w[2]]));
+                }
+            }
+        }
+        if lattice.unimodular.is_some() {
+            shifts.sort_unstable();
+        }
+        for s in &shifts {
+            let s = s.map(|s| s as i32);
+            let place = push(s);
+            if s == own {
+                home[k] = place;
+            }
+        }
+    }
+    bounds
 }

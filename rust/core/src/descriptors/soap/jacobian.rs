@@ -67,8 +67,14 @@ impl<T: Precision> Run<'_, T> {
                         s.along.fill(T::ZERO);
                         for a in 0..self.pairs.columns {
                             vector.clear();
+                            let of = self.group(c, a, None);
                             let range = self.pairs.group_of(c, a);
+                            let own_pair = of.own.map(|q| range.start + q);
+                            let mut own = None;
                             for p in range.filter(|&p| self.pairs.target[p] == atom) {
+                                if own_pair == Some(p) {
+                                    own = Some(vector.len() / 3);
+                                }
                                 vector.extend_from_slice(&self.pairs.vector[3 * p..3 * p + 3]);
                             }
                             let count = vector.len() / 3;
@@ -79,8 +85,7 @@ impl<T: Precision> Run<'_, T> {
                             tangent.clear();
                             tangent.resize(vector.len(), T::ZERO);
                             tangent[..3 * count].chunks_exact_mut(3).for_each(|t| t[k] = T::ONE);
-                            let of = self.group(c, a, None);
-                            let group = Group { vector: &vector, tangent: Some(&tangent), count, ..of };
+                            let group = Group { vector: &vector, tangent: Some(&tangent), count, own, ..of };
                             self.kernel().expand(&mut s.chunk, &group, &mut s.grad, Some(&mut s.along));
                         }
                         self.spectrum.sum_species(&mut s.along);

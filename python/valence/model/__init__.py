@@ -50,8 +50,10 @@ def load(
     """
     if device != "cpu":
         raise ValueError(f"`device` must be cpu, as models run on no other device yet, got {device!r}")
-    several = isinstance(path, Iterable) and not isinstance(path, (str, bytes, os.PathLike))
-    paths: list[Any] = list(path) if several else [path]
+    several = False
+    paths: list[Any] = [path]
+    if not isinstance(path, (str, bytes, os.PathLike)) and isinstance(path, Iterable):
+        several, paths = True, list(path)
     if not paths:
         raise ValueError("`path` must be a file or several, got none")
     for one in paths:

@@ -54,7 +54,7 @@ fn measure<T: Precision>(name: &str, soap: &Soap) -> valence_core::Result<()> {
     let list = best(200, || drop(Run::<T>::new(soap, &input(power), &mut || false)));
     let run = Run::<T>::new(soap, &input(power), &mut || false)?;
     let expansion = Run::<T>::new(soap, &input(Kind::Coefficients), &mut || false)?;
-    let grad = run.values();
+    let grad = run.values()?;
     let values = best(200, || drop(run.values()));
     let coefficients = best(200, || drop(expansion.values()));
     let vjp = best(200, || drop(run.vjp(&grad)));

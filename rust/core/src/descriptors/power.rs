@@ -459,9 +459,9 @@ impl<L: Lanes> Emit<L> for Part<'_, L::T> {
         if end - first == L::N {
             return L::load(&buffer).store(&mut self.out[start + c..]);
         }
-        for y in first..end {
-            self.out[start + y] = buffer[y - c];
-        }
+        // A few numbers: not worth the call of a copy.
+        let from = &buffer[first - c..end - c];
+        self.out[start + first..start + end].iter_mut().zip(from).for_each(|(to, x)| *to = *x);
     }
 }
 

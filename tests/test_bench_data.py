@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import valence as vl
-from valence.bench import ellipsoids, make_data, structures
+from valence.bench import data, ellipsoids, make_data, structures, suite
 from valence.bench.cli import main
 
 
@@ -263,3 +263,13 @@ def test_bad_arguments_of_make_data_are_named(words, said, tmp_path, capsys):
     assert main(["make-data", *words, "--out", str(tmp_path)]) == 1
     assert said in capsys.readouterr().err
     assert not list(tmp_path.glob("**/*.xyz"))
+
+
+@pytest.mark.parametrize("preset,sweep", [("tiny", None), ("cpu", None), ("cpu", "batch"), ("cpu", "species")])
+def test_the_data_of_the_presets_can_be_made(preset, sweep, tmp_path):
+    path = suite.PRESETS / f"{preset}.yaml"
+    for work in suite.load(path, sweep).workloads:
+        if work.data.get("atoms", 0) > 2000 or work.data["kind"] == "extxyz":
+            continue
+        arrays, n = data.make(work.data, "float64", 0, tmp_path)
+        assert n > 0 and arrays, work.name

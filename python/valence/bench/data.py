@@ -140,7 +140,6 @@ GENERATORS = {
     **data_engine.GENERATORS,
     **data_descriptors.GENERATORS,
     **data_mace.GENERATORS,
-    **data_descriptors.GENERATORS,
 }
 
 

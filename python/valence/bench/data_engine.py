@@ -71,25 +71,26 @@ def edges_of(positions, offsets, cell, periodic, cutoff):
     return tuple(np.concatenate(parts) for parts in zip(*found))
 
 
-def graph_network(rng, dtype, *, model, systems, atoms):
-    """`systems` molecules of `atoms` atoms in a box of 0.08 atoms per cubic Angstrom each, or one periodic liquid of 0.1, on
-    jittered grids; the list of edges; weights."""
-    side = (atoms / (0.1 if systems == 1 else 0.08)) ** (1 / 3)
+def graph_network(rng, dtype, *, model, systems, atoms, liquid=None):
+    """`systems` molecules of `atoms` atoms in a box of 0.08 atoms per cubic Angstrom each, or one periodic `liquid` of 0.1 (what
+    a single system is unless told otherwise), on jittered grids; the list of edges; weights."""
+    liquid = systems == 1 if liquid is None else liquid
+    side = (atoms / (0.1 if liquid else 0.08)) ** (1 / 3)
     m = int(np.ceil(atoms ** (1 / 3)))
     grid = np.stack(np.meshgrid(*[np.arange(m)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)[:atoms]
     jitter = rng.uniform(-0.25, 0.25, (systems, atoms, 3))
     positions = ((grid + jitter) * (side / m)).reshape(-1, 3)
     offsets = np.arange(systems + 1) * atoms
     cell = np.eye(3) * side
-    if systems == 1 and side < 2 * CONFIG["cutoff"]:
+    if liquid and side < 2 * CONFIG["cutoff"]:
         raise ValueError(f"`atoms` must fill a cell of two cutoffs at least, got {atoms}")
-    source, target, shift = edges_of(positions, offsets, cell, systems == 1, CONFIG["cutoff"])
+    source, target, shift = edges_of(positions, offsets, cell, liquid, CONFIG["cutoff"])
     arrays = {
         "positions": positions,
         "numbers": rng.choice([1, 6, 7, 8], len(positions)),
         "offsets": offsets,
-        "cell": np.broadcast_to(cell if systems == 1 else np.zeros((3, 3)), (systems, 3, 3)).copy(),
-        "pbc": np.full((systems, 3), systems == 1),
+        "cell": np.broadcast_to(cell if liquid else np.zeros((3, 3)), (systems, 3, 3)).copy(),
+        "pbc": np.full((systems, 3), liquid),
         "source": source.astype(np.int32),
         "target": target.astype(np.int32),
         "shift": shift.astype(np.int32),

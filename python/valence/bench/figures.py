@@ -111,9 +111,10 @@ def single(rows: list[Row]) -> list[Row]:
 
 
 def wall_time_by_system(source: Source) -> Drawn | None:
-    """Bars: one group a system, one bar a mode, error bars of the quartile distance."""
+    """Bars: one group a system, one bar a mode, error bars of the quartile distance. Of records with a species sweep, its
+    systems alone: all rows of all suites fill no page."""
     rows = single([r for r in source.rows if r.species and r.N])
-    rows = [r for r in rows if r.sweep in (None, "species")] or rows
+    rows = [r for r in rows if r.sweep == "species"] or [r for r in rows if r.sweep is None] or rows
     if not rows:
         return None
     parts = panels(rows)
@@ -190,7 +191,7 @@ def species_lines(source: Source) -> dict[tuple[str, str], list[Row]]:
     lines: dict[tuple, list[Row]] = defaultdict(list)
     for r in single(source.rows):
         named = species_of(r.file) is not None
-        if r.species and r.N and (named or r.sweep == "species"):
+        if r.species and r.N and (r.sweep == "species" or (named and r.sweep is None)):
             lines[(r.op, r.mode, r.N, None if named else r.family)].append(r)
     kept: dict[tuple[str, str], list[Row]] = {}
     for (op, mode, *_), rows in lines.items():
@@ -353,9 +354,9 @@ def speedups(source: Source) -> Drawn | None:
 
 
 def thread_scaling(source: Source) -> Drawn | None:
-    """Time of the fewest threads over that of more, with the ideal."""
+    """Time of the fewest threads over that of more, with the ideal. Sweeps of something else have systems of any size."""
     lines: dict[tuple, list[Row]] = defaultdict(list)
-    for r in source.rows:
+    for r in (r for r in source.rows if r.sweep in (None, "threads")):
         lines[(r.op, r.file, r.mode)].append(r)
     lines = {k: sorted(v, key=lambda r: r.threads) for k, v in lines.items() if len({r.threads for r in v}) > 1}
     if not lines:

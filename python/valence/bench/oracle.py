@@ -220,6 +220,5 @@ OPERATIONS = {
     **oracle_engine.OPERATIONS,
     **oracle_descriptors.OPERATIONS,
     **oracle_mace.OPERATIONS,
-    **oracle_descriptors.OPERATIONS,
     **gpu.OPERATIONS,
 }

@@ -54,6 +54,8 @@ def columns_of(systems: Any, species: Any, default: Any = None) -> tuple[int, ..
     species = default if species is None else species
     if species is not None:
         return numbers_of(species)
+    if len(systems.numbers) < 256:  # a call of NumPy takes longer than this
+        return tuple(sorted(set(systems.numbers.tolist())))
     return tuple(np.flatnonzero(np.bincount(systems.numbers, minlength=1)).tolist())
 
 

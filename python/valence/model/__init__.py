@@ -50,10 +50,9 @@ def load(
     """
     if device != "cpu":
         raise ValueError(f"`device` must be cpu, as models run on no other device yet, got {device!r}")
-    several = False
     paths: list[Any] = [path]
     if not isinstance(path, (str, bytes, os.PathLike)) and isinstance(path, Iterable):
-        several, paths = True, list(path)
+        paths = list(path)
     if not paths:
         raise ValueError("`path` must be a file or several, got none")
     for one in paths:

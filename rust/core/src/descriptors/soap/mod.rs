@@ -3,6 +3,11 @@
 //! c_{i,a,nlm} = sum over neighbours j of species a of W(r_ij) I_nl(r_ij) Y_lm(r_ij / |r_ij|), with r_ij = x_j - x_i + shift @ cell.
 //! Bartok, Kondor, Csanyi, Phys. Rev. B 87, 184115 (2013). W and I_nl / r^l are functions of r^2, so all is a polynomial in the
 //! vector times smooth functions of its square, without a division by r.
+//!
+//! A pair of lmax 6 with 8 functions takes 336 multiply-adds of the table, about 50 of the harmonics and 392 of the sum: 100
+//! cycles where two products of four lanes end in each. Measured (AMD Zen 3, f64): about 75 ns, 2.5 times that. A product of
+//! the table needs a load, so the table takes twice its count; the last chunk of a group is not full; the harmonics wait for
+//! their own recursion. Beside that a pair costs 20 ns of neighbour list, and a centre a microsecond of power spectrum.
 
 pub mod basis;
 pub mod call;

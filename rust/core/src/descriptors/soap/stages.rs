@@ -123,23 +123,23 @@ fn weighed<L: Lanes, const D: usize>(knots: &[L::T], weights: &[L::T], p: usize,
         }
     }
     assert!(knots.len() >= 6 * row && p < CHUNK && out.len() >= D * CHUNK * row && row.is_multiple_of(L::N));
+    // Six rows with one index between them: the loop is bound by its instructions.
+    let mut rows = [&knots[..row]; 6];
+    for k in 0..6 {
+        rows[k] = &knots[k * row..(k + 1) * row];
+    }
     let mut c = 0;
     while c < row {
-        let mut f = [L::zero(); 6];
-        for k in 0..6 {
-            // SAFETY: c + N <= row, so that the last value is below 6 row, which was checked.
-            f[k] = L::load(unsafe { knots.get_unchecked(k * row + c..k * row + c + L::N) });
-        }
         for d in 0..D {
-            let mut a = w[d][0] * f[0];
-            let mut b = w[d][1] * f[1];
-            a = w[d][2].fma(f[2], a);
-            b = w[d][3].fma(f[3], b);
-            a = w[d][4].fma(f[4], a);
-            b = w[d][5].fma(f[5], b);
+            // SAFETY: c + N <= row, the length of each row.
+            let mut sum = w[d][0] * L::load(unsafe { rows[0].get_unchecked(c..c + L::N) });
+            for k in 1..6 {
+                // SAFETY: likewise.
+                sum = w[d][k].fma(L::load(unsafe { rows[k].get_unchecked(c..c + L::N) }), sum);
+            }
             let at = (d * CHUNK + p) * row + c;
             // SAFETY: p < CHUNK and c + N <= row, so that the last value is below D CHUNK row, which was checked.
-            (a + b).store(unsafe { out.get_unchecked_mut(at..at + L::N) });
+            sum.store(unsafe { out.get_unchecked_mut(at..at + L::N) });
         }
         c += L::N;
     }

@@ -67,7 +67,7 @@ def test_torch_trains_on_forces_in_single_precision_and_names_errors():
         ValueError, match=r"`semiaxes` must be finite lengths in Angstrom, zero or more, got .* in row 0"
     ):
         soap(x, numbers, q, -s)
-    with pytest.raises(ValueError, match="`orientation` must be quaternions, finite and not zero"):
+    with pytest.raises(ValueError, match=r"`orientation` must be quaternions \(w, x, y, z\), finite and not zero"):
         soap(x, numbers, 0 * q, s)
     with pytest.raises(TypeError, match="`positions` must be a torch tensor, got list"):
         soap([[0.0, 0, 0]], numbers, q, s)

@@ -5,6 +5,7 @@ python benchmarks/scripts/readme_table.py [--check]
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import sys
@@ -111,7 +112,7 @@ def table() -> str:
                 name = row["name"].replace("cpu over ", "")
                 prefix = next((p for p in WORDS if name.startswith(p)), "")
                 name = WORDS.get(prefix, "") + name.removeprefix(prefix)
-                kind = row["dtype"] if suite in ("basis", "mace") and row["dtype"] not in name else ""
+                kind = row["dtype"] if suite in ("basis", "mace", "soap") and row["dtype"] not in name else ""
                 reached = "" if row["reached"] == "True" else "not reached"
                 lines.append(
                     f"| {f'{name} ({kind})' if kind else name} | {ratio} [{low}, {high}] | {target(row)} | {reached} |"
@@ -120,11 +121,14 @@ def table() -> str:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 if the table is another")
+    check = parser.parse_args().check
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
     made = text[:begin] + table() + text[end:]
-    if "--check" in sys.argv[1:]:
+    if check:
         print(json.dumps({"in_step": made == text}))
         return 0 if made == text else 1
     path.write_text(made, encoding="utf-8")

@@ -32,6 +32,10 @@ class Centers:
             raise ValueError(f"`centers` must be one list for each of the {len(s)} systems, got {got}")
         positions, numbers, atoms, rows, offsets = [], [], [], [], [0]
         for b, given in enumerate(lists):
+            if not isinstance(given, (list, tuple, np.ndarray)):
+                raise ValueError(
+                    f"`centers` must be one list for each of the {len(s)} systems, got {given!r} for system {b}"
+                )
             first, last = int(s.offsets[b]), int(s.offsets[b + 1])
             base, points = offsets[-1], []
             for c in given:

@@ -10,6 +10,7 @@ from valence.atoms import Systems
 
 from ._centers import Centers
 from ._results import columns_of
+from ._soap_text import choice
 from .soap import Soap
 
 __all__ = ["SoapFunction"]
@@ -40,12 +41,13 @@ class SoapFunction:
         of: str | None = None,
     ) -> None:
         numbers = np.asarray(numbers)
+        numbers = numbers.astype(np.uint8) if numbers.size == 0 else numbers
         blank = np.zeros((len(numbers), 3))
         open_ = np.zeros(3, bool) if pbc is None else np.asarray(pbc, bool)
         unit = np.eye(3)
         self._base = Systems.from_arrays(blank, numbers, counts=counts, cell=unit, pbc=open_)
         self.soap, self.centers, self.attach = soap, centers, attach
-        self.kind = soap.spectrum if of is None else of
+        self.kind = soap.spectrum if of is None else choice("of", of, ("power", "radial", "coefficients"))
         self.columns = columns_of(self._base, species, soap._columns)
         call = Centers(self._base, centers)
         rows = len(call.numbers) if call.centers is None else len(call.centers)

@@ -49,21 +49,25 @@ class Transformer:
 
     def transform(self, X: Any) -> np.ndarray:
         """`compute(X).values` with the columns that `fit` found; species that it did not see are an error."""
-        if not self.__sklearn_is_fitted__():
-            raise ValueError("`fit` must be called before `transform`, got a descriptor without columns")
-        return self.compute(X, species=self.species_).values  # type: ignore[attr-defined]
+        return self.compute(X, species=self._fitted("transform")).values  # type: ignore[attr-defined]
 
     def fit_transform(self, X: Any, y: Any = None, **parameters: Any) -> np.ndarray:
         return self.fit(X, y).transform(X)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """One text a column of `transform`."""
-        if not self.__sklearn_is_fitted__():
-            raise ValueError("`fit` must be called before `get_feature_names_out`, got a descriptor without columns")
-        return self._names(self.species_)  # type: ignore[attr-defined]
+        return self._names(self._fitted("get_feature_names_out"))  # type: ignore[attr-defined]
+
+    def _fitted(self, name: str) -> tuple[int, ...]:
+        """The columns that `fit` found; where they are a parameter nothing needs to be found."""
+        if hasattr(self, "species_"):
+            return self.species_
+        if getattr(self, "species", None) is not None:
+            return columns_of(None, None, self.species)  # type: ignore[attr-defined]
+        raise ValueError(f"`fit` must be called before `{name}`, got a descriptor without columns")
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "species_")
+        return hasattr(self, "species_") or getattr(self, "species", None) is not None
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import (  # pyright: ignore[reportMissingImports]

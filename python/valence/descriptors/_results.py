@@ -49,6 +49,12 @@ def numbers_of(species: Any, name: str = "species") -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def not_empty(name: str, found: tuple[int, ...]) -> tuple[int, ...]:
+    if not found:
+        raise ValueError(f"`{name}` must name an element at least, got none")
+    return found
+
+
 def columns_of(systems: Any, species: Any, default: Any = None) -> tuple[int, ...]:
     """Species columns of a call: those asked for, else the default ones, else all that the systems have."""
     species = default if species is None else species

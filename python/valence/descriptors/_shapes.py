@@ -48,6 +48,9 @@ def semiaxes_of(systems: Any, semiaxes: Any, diameters: Any, from_info: bool) ->
         columns = systems.columns
         names = _READ if any(name in columns for name in _READ) else _DIAMETERS
         files = [name for name in names if name in columns]
+        if from_info and (files or "semiaxes" in columns):
+            held = files[0] if files else "semiaxes"
+            raise ValueError(f"`diameters_from_info` must be False where the atoms have a column {held}, got True")
         if "semiaxes" in columns and files:
             raise ValueError("`semiaxes` must be in one form in the atoms, got both semiaxes and c_diameter[...]")
         if "semiaxes" in columns:
@@ -94,8 +97,13 @@ def _real(name: str, value: Any) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float64)
 
 
+def check(orientation: np.ndarray, semiaxes: np.ndarray) -> None:
+    """Raises ValueError for the first bad shape, with its row."""
+    explain(None, orientation, semiaxes)
+
+
 def explain(systems: Any, orientation: np.ndarray, semiaxes: np.ndarray) -> None:
-    """Raises for the first bad shape, with the system and the particle in it; else returns."""
+    """Raises for the first bad shape, with the system and the particle in it (None: its row alone); else returns."""
     bad = ~((semiaxes >= 0) & np.isfinite(semiaxes))
     if bad.any():
         row, axis = (int(i) for i in np.argwhere(bad)[0])
@@ -110,7 +118,7 @@ def explain(systems: Any, orientation: np.ndarray, semiaxes: np.ndarray) -> None
             raise ValueError(f"`orientation` must be quaternions (w, x, y, z), finite and not zero, got {got}")
         return
     off = np.abs(np.einsum("nki,nkj->nij", orientation, orientation) - np.eye(3)).max(axis=(1, 2), initial=0.0)
-    bad = ~(off <= 1e-6)
+    bad = ~(off <= (1e-4 if orientation.dtype == np.float32 else 1e-6))
     if bad.any():
         row = int(np.argmax(bad))
         got = f"R^T R off by {off[row]:.3g} {_where(systems, row)}"
@@ -118,6 +126,8 @@ def explain(systems: Any, orientation: np.ndarray, semiaxes: np.ndarray) -> None
 
 
 def _where(systems: Any, row: int) -> str:
+    if systems is None:
+        return f"in row {row}"
     b = int(np.searchsorted(systems.offsets, row, side="right")) - 1
     return f"in system {b}, particle {row - int(systems.offsets[b])} (row {row})"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from valence import _native
 
 from ._centers import Centers
 from ._estimator import Transformer
-from ._results import Block, Descriptors, Jacobian, check_names, columns_of, numbers_of
+from ._results import Block, Descriptors, Jacobian, check_names, columns_of, not_empty, numbers_of
 from ._soap_text import choice, kernel_text, number
 
 __all__ = ["Soap"]
@@ -103,7 +104,7 @@ class Soap(Transformer):
         self._text = kernel_text(self)
         if spectrum == "radial" and self._text["bases"][0] is None:
             raise ValueError("`radial_basis` must have the degree 0 for a radial spectrum, got none")
-        self._columns = None if species is None else numbers_of(species)
+        self._columns = None if species is None else not_empty("species", numbers_of(species))
         self._weights = self._species_weights()
         self._kernel = _native.SoapKernel(self._text)
         noise = self._kernel.amplification * 2e-16
@@ -148,6 +149,9 @@ class Soap(Transformer):
         from ._peers import from_dscribe
 
         return cls(**from_dscribe(arguments))
+
+    def __reduce__(self) -> Any:
+        return _remade, (self.get_params(), self._portable, getattr(self, "species_", None))
 
     @property
     def num_radial(self) -> tuple[int, ...]:
@@ -213,7 +217,7 @@ class Soap(Transformer):
                 found[name] = self._kernel.cell_jacobian(given, name == "strain")
         shape = (len(values), len(columns), -1) if kind == "coefficients" and len(columns) else values.shape
         rows = call.rows if average is None else call.systems_alone
-        return Descriptors(values.reshape(shape), columns, rows, lambda: self._labels(kind, columns), found)
+        return Descriptors(values.reshape(shape), columns, rows, partial(self._labels, kind, columns), found)
 
     def vjp(
         self,
@@ -335,3 +339,13 @@ class Soap(Transformer):
         labels = self._labels(self.spectrum, columns)
         rows = zip(*labels.values())
         return np.array([" ".join(f"{k}={v}" for k, v in zip(labels, row)) for row in rows], dtype=object)
+
+
+def _remade(parameters: dict[str, Any], portable: bool, species: tuple[int, ...] | None) -> Soap:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it was warned of when it was made
+        made = Soap(**parameters)
+    made._portable = portable
+    if species is not None:
+        made.species_ = species
+    return made

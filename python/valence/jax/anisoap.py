@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from valence.descriptors import AniSoap as Calculator
+from valence.descriptors import _shapes
 from valence.descriptors._anisoap_autograd import Frame, first, frame, prepare, second
 
 __all__ = ["AniSoap"]
@@ -34,7 +36,8 @@ class AniSoap:
     def bind(self, numbers: Any, *, pbc: Any = False, counts: Any = None, species: Any = None) -> Any:
         """A function (positions [N, 3], orientation [N, 4] or [N, 3, 3], semiaxes [N, 3], cell [B, 3, 3] = zeros) -> [N, D].
 
-        `pbc` is said here ([3] or [B, 3]), since a traced cell has no values.
+        `pbc` is said here ([3] or [B, 3]), since a traced cell has no values. For the same reason orientations and semiaxes are
+        checked where they are not traced.
         """
         systems = 1 if counts is None else len(counts)
         box = np.broadcast_to(np.eye(3), (systems, 3, 3))
@@ -50,6 +53,12 @@ class AniSoap:
             if orientation.shape not in ((n, 4), (n, 3, 3)):
                 rule = f"of shape [N, 4] = [{n}, 4] or [N, 3, 3] = [{n}, 3, 3]"
                 raise ValueError(f"`orientation` must be {rule}, got {list(orientation.shape)}")
+            if cell is not None and not fixed.pbc.any():
+                raise ValueError(
+                    "`pbc` must be given to `bind` where there is a cell: a traced one does not say it, got none"
+                )
+            if not any(isinstance(t, Tracer) for t in (orientation, semiaxes)):
+                _shapes.check(np.asarray(orientation), np.asarray(semiaxes))
             cell = jnp.zeros((systems, 3, 3), positions.dtype) if cell is None else jnp.asarray(cell)
             cell = jnp.broadcast_to(cell, (systems, 3, 3)).astype(positions.dtype)
             r = orientation if orientation.ndim == 3 else _rotation(orientation)
@@ -106,6 +115,7 @@ def _differentiable(fixed: Frame) -> Any:
 
 
 def _rotation(q: Any) -> Any:
+    q = q / jax.lax.stop_gradient(jnp.abs(q).max(axis=1, keepdims=True))  # its square may be out of range
     w, x, y, z = (q / jnp.linalg.norm(q, axis=1, keepdims=True)).T
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],

@@ -91,6 +91,10 @@ class Soap:
                 raise ValueError(f"`positions` must be of shape {rule}, got {list(positions.shape)}")
             if cell is None:
                 cell = np.zeros((3, 3))
+            elif not function._base.pbc.any():
+                raise ValueError(
+                    "`pbc` must be given to `of` where there is a cell: a traced one does not say it, got none"
+                )
             whole = jnp.broadcast_to(jnp.asarray(cell, positions.dtype), (b, 3, 3))
             return values(positions, whole)
 

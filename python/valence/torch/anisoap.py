@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from valence.descriptors import AniSoap as Calculator
+from valence.descriptors import _shapes
 from valence.descriptors._anisoap_autograd import first, frame, prepare, second
+
+from ._last import last
 
 __all__ = ["AniSoap"]
 
@@ -35,19 +38,19 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Any, unique: bool, grad: Tensor, *inputs: Tensor) -> Any:
         ctx.call, ctx.unique = call, unique
-        ctx.save_for_backward(grad)
+        ctx.save_for_backward(grad, *inputs)
         ctx.dtypes = [t.dtype for t in inputs]
         found = first(call, unique, _array(grad))
         return tuple(torch.from_numpy(x).to(t) for x, t in zip(found, ctx.dtypes, strict=True))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *along: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (grad,) = ctx.saved_tensors
+        grad, *inputs = ctx.saved_tensors
         directions = tuple(None if a is None else _array(a) for a in along)
         found = second(ctx.call, ctx.unique, _array(grad), directions)  # type: ignore[arg-type]
         dtypes = [grad.dtype, *ctx.dtypes]
-        return None, None, *(torch.from_numpy(x).to(t) for x, t in zip(found, dtypes, strict=True))
+        results = [torch.from_numpy(x).to(t) for x, t in zip(found, dtypes, strict=True)]
+        return None, None, *last("AniSoap", results, [grad, *inputs, *along])
 
 
 class AniSoap(nn.Module):
@@ -100,6 +103,8 @@ class AniSoap(nn.Module):
                 raise TypeError(f"`{name}` must be a torch tensor, got {type(t).__name__}")
             if t.device.type != "cpu":
                 raise ValueError(f"`{name}` must be on the CPU, got {t.device}")
+            if t.dtype != positions.dtype:
+                raise TypeError(f"`{name}` must be {positions.dtype} as the positions are, got {t.dtype}")
         if isinstance(numbers, Tensor):
             numbers = numbers.numpy()
         if isinstance(counts, Tensor):
@@ -110,20 +115,7 @@ class AniSoap(nn.Module):
             raise ValueError(f"`orientation` must be {rule}, got {list(orientation.shape)}")
         if semiaxes.shape != (n, 3):
             raise ValueError(f"`semiaxes` must be of shape [N, 3] = [{n}, 3], got {list(semiaxes.shape)}")
-        bad = ~((semiaxes >= 0) & torch.isfinite(semiaxes)).all(1)
-        if bad.any():
-            row = int(bad.nonzero()[0, 0])
-            raise ValueError(
-                f"`semiaxes` must be finite lengths in Angstrom, zero or more, got {semiaxes[row].tolist()} in row {row}"
-            )
-        if orientation.ndim == 2:
-            norm = orientation.abs().sum(1)
-            bad = ~((norm > 0) & torch.isfinite(norm))
-            if bad.any():
-                row = int(bad.nonzero()[0, 0])
-                raise ValueError(
-                    f"`orientation` must be quaternions, finite and not zero, got {orientation[row].tolist()} in row {row}"
-                )
+        _shapes.check(_array(orientation), _array(semiaxes))
         if cell is None:
             cell = torch.zeros(systems, 3, 3, dtype=torch.float64)
         if cell.ndim == 2:
@@ -138,7 +130,8 @@ class AniSoap(nn.Module):
 
 
 def _rotation(q: Tensor) -> Tensor:
-    """Matrices of quaternions of any norm."""
+    """Matrices of quaternions of any norm, also one whose square is out of range."""
+    q = q / q.detach().abs().amax(dim=1, keepdim=True)
     w, x, y, z = (q / q.norm(dim=1, keepdim=True)).unbind(1)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],

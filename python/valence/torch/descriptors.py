@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from valence.descriptors._differentiable import SoapFunction
 from valence.descriptors.soap import Soap as Descriptor
 
+from ._last import last
+
 __all__ = ["Soap"]
 
 
@@ -39,16 +41,16 @@ class _Gradient(torch.autograd.Function):
         return torch.from_numpy(x), torch.from_numpy(h).to(cell.dtype)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_positions: Tensor, grad_cell: Tensor) -> Any:  # type: ignore[override]
         positions, cell, grad = ctx.saved_tensors
         tangents = _array(grad_positions), _array(grad_cell.to(positions.dtype))
         x, h, g = ctx.function.second(_array(positions), _array(cell), _array(grad), *tangents)
-        return None, torch.from_numpy(x), torch.from_numpy(h).to(cell.dtype), torch.from_numpy(g)
+        results = torch.from_numpy(x), torch.from_numpy(h).to(cell.dtype), torch.from_numpy(g)
+        return None, *last("Soap", results, [positions, cell, grad, grad_positions, grad_cell])
 
 
 class Soap(nn.Module):
-    """:class:`valence.Soap` on tensors: values, forces and the training on forces.
+    """:class:`valence.Soap` on tensors: values, forces and the training on forces. Third derivatives raise.
 
     Parameters
     ----------

@@ -17,9 +17,11 @@ struct Slot {
     pid: u32,
     threads: usize,
     pool: ThreadPool,
+    /// The one that was made before it.
+    next: Option<&'static Slot>,
 }
 
-// An atomic pointer, not a lock: a lock that another thread holds at the moment of a fork stays locked in the child.
+// The newest slot. An atomic pointer, not a lock: a lock that another thread holds at the moment of a fork stays locked in the child.
 static SLOT: AtomicPtr<Slot> = AtomicPtr::new(std::ptr::null_mut());
 /// 0: not set by the caller, the environment decides.
 static ASKED: AtomicUsize = AtomicUsize::new(0);
@@ -53,16 +55,18 @@ pub fn set_num_threads(n: usize) -> Result<()> {
 fn pool() -> Option<&'static ThreadPool> {
     let (pid, threads) = (std::process::id(), num_threads());
     let seen = SLOT.load(Ordering::Acquire);
-    // SAFETY: a slot, once stored, is never freed. One that is replaced (the parent's, or another thread count) is
-    // leaked on purpose: others may be using it, and a parent's destructor would wait for threads that are not there.
-    if let Some(slot) = unsafe { seen.as_ref() }
-        && slot.pid == pid
-        && slot.threads == threads
-    {
-        return Some(&slot.pool);
+    // SAFETY: a slot, once stored, is never freed: others may be using it, and the destructor of a parent's would wait for
+    // threads that are not there. There is one a process and thread count.
+    let newest = unsafe { seen.as_ref() };
+    let mut at = newest;
+    while let Some(slot) = at {
+        if slot.pid == pid && slot.threads == threads {
+            return Some(&slot.pool);
+        }
+        at = slot.next;
     }
     let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("valence-{i}")).build().ok()?;
-    let fresh = Box::leak(Box::new(Slot { pid, threads, pool }));
+    let fresh = Box::leak(Box::new(Slot { pid, threads, pool, next: newest }));
     let _ = SLOT.compare_exchange(seen, fresh, Ordering::AcqRel, Ordering::Acquire);
     Some(&fresh.pool)
 }
@@ -115,6 +119,30 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_count_that_comes_again_has_its_pool_again() {
+        let all = |pid: u32| {
+            // SAFETY: as in `pool`.
+            let mut at = unsafe { SLOT.load(Ordering::Acquire).as_ref() };
+            let mut found = Vec::new();
+            while let Some(slot) = at {
+                found.extend((slot.pid == pid && slot.threads > 4).then_some(slot.threads));
+                at = slot.next;
+            }
+            found.sort_unstable();
+            found
+        };
+        // Tests share the count of threads, so one may be left out, but none comes twice.
+        for n in [5, 6, 5, 6, 5, 6] {
+            set_num_threads(n).unwrap();
+            run(SERIAL_BELOW_NS, |_| ());
+        }
+        let mut found = all(std::process::id());
+        let before = found.len();
+        found.dedup();
+        assert_eq!(before, found.len());
+    }
 
     #[test]
     fn rows_are_the_same_for_any_number_of_threads() {

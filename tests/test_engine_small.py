@@ -182,20 +182,27 @@ def test_bad_weights_are_refused_by_what_is_wrong(tmp_path, change, error, messa
 
 
 class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
     def __reduce__(self):
-        return (open, ("/tmp/valence-was-executed", "w"))
+        return (open, (str(self.mark), "w"))
 
 
 def test_pickles_are_never_executed(tmp_path):
-    mark = Path("/tmp/valence-was-executed")
-    mark.unlink(missing_ok=True)
-    np.save(tmp_path / "bomb.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
+    mark = tmp_path / "was-executed"
+    pickle.loads(pickle.dumps(Bomb(mark))).close()
+    assert mark.exists()
+    mark.unlink()
+    np.save(tmp_path / "bomb.npy", np.array([Bomb(mark)], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"^`weights` must hold numbers, got pickled objects"):
         vl.ValenceEngine(tmp_path / "bomb.npy")
-    (tmp_path / "plain.npy").write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / "plain.npy").write_bytes(pickle.dumps(Bomb(mark)))
     with pytest.raises(ValueError, match=r"^`weights` must be in NumPy's array format"):
         vl.ValenceEngine(tmp_path / "plain.npy")
-    np.savez(tmp_path / "bomb.npz", a=np.array([Bomb()], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "bomb.npz", a=np.array([Bomb(mark)], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"^`weights` must hold numbers, got pickled objects"):
         vl.ValenceEngine(tmp_path / "bomb.npz")
     assert not mark.exists()

@@ -15,7 +15,7 @@ import numpy as np
 
 from valence.atoms import as_systems
 from valence.descriptors import AniSoap
-from valence.descriptors.anisoap_results import features
+from valence.descriptors.anisoap_results import features, metatensor, samples_of
 
 __all__ = ["EllipsoidalDensityProjection"]
 
@@ -74,11 +74,11 @@ class EllipsoidalDensityProjection:
 
         `show_progress` and `rust_moments` have no effect on the result.
         """
-        Labels, TensorBlock, TensorMap = _metatensor()
+        mt = metatensor()
         systems = as_systems(frames)
         calculator = self.calculator if normalize else self._with(normalize=False)
         found = calculator.coefficients(systems)
-        samples = _samples(systems)
+        samples = samples_of(systems)
         keys, blocks = [], []
         by_l = found.by_l()
         for center in found.species:
@@ -87,14 +87,18 @@ class EllipsoidalDensityProjection:
                 keys.append((int(center), l))
                 properties = [(n, int(a)) for n in range(found.radial[l]) for a in found.species]
                 blocks.append(
-                    TensorBlock(
+                    mt.TensorBlock(
                         values=np.ascontiguousarray(values[rows]),
-                        samples=Labels(["type", "center"], samples[rows]),
-                        components=[Labels(["spherical_component_m"], np.arange(-l, l + 1, dtype=np.int32)[:, None])],
-                        properties=Labels(["n", "neighbor_types"], np.array(properties, np.int32)),
+                        samples=mt.Labels(["type", "center"], samples[rows]),
+                        components=[
+                            mt.Labels(["spherical_component_m"], np.arange(-l, l + 1, dtype=np.int32)[:, None])
+                        ],
+                        properties=mt.Labels(["n", "neighbor_types"], np.array(properties, np.int32)),
                     )
                 )
-        return TensorMap(Labels(["types_center", "angular_channel"], np.array(keys, np.int32).reshape(-1, 2)), blocks)
+        return mt.TensorMap(
+            mt.Labels(["types_center", "angular_channel"], np.array(keys, np.int32).reshape(-1, 2)), blocks
+        )
 
     def power_spectrum(
         self, frames: Any, mean_over_samples: bool = True, show_progress: bool = False, rust_moments: bool = True
@@ -107,26 +111,26 @@ class EllipsoidalDensityProjection:
         calculator = self.calculator
         if mean_over_samples:
             return self._with(mean_over_samples=True).compute(frames).values.squeeze()
-        Labels, TensorBlock, TensorMap = _metatensor()
+        mt = metatensor()
         found = calculator.compute(frames)
-        systems, samples = found.systems, _samples(found.systems)
+        systems, samples = found.systems, samples_of(found.systems)
         names = ["n_1_a", "neighbor_types_1_a", "k_2", "n_1_b", "neighbor_types_1_b", "l_2"]
-        properties = Labels(names, features(found.radial, found.species, False)[:, [1, 2, 0, 3, 4, 0]])
-        component = Labels(["spherical_harmonics_m"], np.zeros((1, 1), np.int32))
+        properties = mt.Labels(names, features(found.radial, found.species, False)[:, [1, 2, 0, 3, 4, 0]])
+        component = mt.Labels(["spherical_harmonics_m"], np.zeros((1, 1), np.int32))
         keys, blocks = [], []
         for center in found.species:
             rows = systems.numbers == center
             keys.append((2, 0, int(center)))
             blocks.append(
-                TensorBlock(
+                mt.TensorBlock(
                     values=found.values[rows][:, None, :],
-                    samples=Labels(["type", "center"], samples[rows]),
+                    samples=mt.Labels(["type", "center"], samples[rows]),
                     components=[component],
                     properties=properties,
                 )
             )
-        labels = Labels(["order_nu", "angular_channel", "types_center"], np.array(keys, np.int32).reshape(-1, 3))
-        return TensorMap(labels, blocks)
+        labels = mt.Labels(["order_nu", "angular_channel", "types_center"], np.array(keys, np.int32).reshape(-1, 3))
+        return mt.TensorMap(labels, blocks)
 
     def _with(self, **change: bool) -> AniSoap:
         """The calculator with another option, made once."""
@@ -136,16 +140,3 @@ class EllipsoidalDensityProjection:
             made._column = self.calculator._column
             self._made[name] = made
         return self._made[name]
-
-
-def _samples(systems: Any) -> np.ndarray:
-    atom = np.arange(len(systems.numbers)) - np.repeat(systems.offsets[:-1], systems.counts)
-    return np.stack([np.repeat(np.arange(len(systems)), systems.counts), atom], axis=1).astype(np.int32)
-
-
-def _metatensor() -> Any:
-    try:
-        from metatensor import Labels, TensorBlock, TensorMap  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ImportError("the peer's results are TensorMaps: pip install metatensor") from error
-    return Labels, TensorBlock, TensorMap

@@ -57,9 +57,9 @@ class AniSoapCoefficients(_Results):
 
     def to_metatensor(self) -> Any:
         """metatensor.TensorMap: keys (o3_lambda, center_type), components o3_mu, properties (n, neighbor_type)."""
-        mt = _metatensor()
+        mt = metatensor()
         numbers, keys, blocks = self.systems.numbers, [], []
-        samples = _samples(self.systems)
+        samples = samples_of(self.systems)
         for l, block in enumerate(self.by_l()):
             properties = [(n, int(a)) for n in range(self.radial[l]) for a in self.species]
             for z in np.unique(numbers):
@@ -120,12 +120,12 @@ class AniSoapSpectrum(_Results):
 
     def to_metatensor(self) -> Any:
         """metatensor.TensorMap of one block: samples (system, atom), properties (l, n_1, neighbor_1_type, n_2, ...)."""
-        mt = _metatensor()
+        mt = metatensor()
         names = ["l", "n_1", "neighbor_1_type", "n_2", "neighbor_2_type"]
         if self.is_mean:
             samples = mt.Labels(["system"], np.arange(len(self.values), dtype=np.int32)[:, None])
         else:
-            samples = mt.Labels(["system", "atom"], _samples(self.systems))
+            samples = mt.Labels(["system", "atom"], samples_of(self.systems))
         properties = mt.Labels(names, features(self.radial, self.species, self.unique))
         block = mt.TensorBlock(values=self.values, samples=samples, components=[], properties=properties)
         return mt.TensorMap(mt.Labels(["_"], np.zeros((1, 1), np.int32)), [block])
@@ -141,12 +141,12 @@ def features(radial: tuple[int, ...], species: tuple[int, ...], unique: bool) ->
     return np.concatenate(parts).astype(np.int32)
 
 
-def _samples(systems: Any) -> np.ndarray:
+def samples_of(systems: Any) -> np.ndarray:
     atom = np.arange(len(systems.numbers)) - np.repeat(systems.offsets[:-1], systems.counts)
     return np.stack([np.repeat(np.arange(len(systems)), systems.counts), atom], axis=1).astype(np.int32)
 
 
-def _metatensor() -> Any:
+def metatensor() -> Any:
     try:
         import metatensor  # pyright: ignore[reportMissingImports]
     except ImportError as error:

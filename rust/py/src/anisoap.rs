@@ -1,6 +1,6 @@
 //! Glue of AniSOAP: a basis made once; a call's pairs and shapes, from which values and all derivatives come.
 
-use numpy::{Element, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{Element, PyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use valence_core::basis::lanes::Simd;
 use valence_core::descriptors::anisoap::adjoint::{PairGradients, adjoint, to_particles};
@@ -17,7 +17,7 @@ use valence_core::descriptors::power::{Compression, Layout, Shape, Spectrum};
 use valence_core::edges::Systems;
 use valence_core::{Error, Real};
 
-use crate::edges::{Values, values};
+use crate::arrays::{Values, array, values};
 use crate::error::to_py;
 
 /// The radial basis with its tables.
@@ -92,10 +92,6 @@ macro_rules! each {
             Both::Double($state) => $body,
         }
     };
-}
-
-fn array<'py, T: Element>(py: Python<'py>, values: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
-    Ok(numpy::PyArray1::from_vec(py, values).reshape(shape.to_vec())?.into_any())
 }
 
 type Any<'py> = Bound<'py, PyAny>;

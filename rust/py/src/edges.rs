@@ -1,63 +1,18 @@
 //! Glue of the edges room.
 
-use numpy::PyArray2;
-use numpy::ndarray::{ArrayView1, ArrayView2};
-use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use valence_core::call::check_index;
-use valence_core::edges::memory::{self, Block, Buffer};
+use valence_core::edges::memory;
 use valence_core::edges::reverse::reverse;
 use valence_core::edges::select::{Exclusion, Pairs, Selection};
 use valence_core::edges::skin::{Stored, moves, refilter};
 use valence_core::edges::{Keep, List, Method, Options, Systems, search};
 use valence_core::{Error, Real};
 
+use crate::arrays::{buffer, values};
 use crate::error::to_py;
-
-/// The values of an array, in C order: borrowed where they lie so, else copied.
-pub(crate) enum Values<'a, T> {
-    Borrowed(&'a [T]),
-    Copied(Vec<T>),
-}
-
-impl<T> std::ops::Deref for Values<'_, T> {
-    type Target = [T];
-    fn deref(&self) -> &[T] {
-        match self {
-            Values::Borrowed(v) => v,
-            Values::Copied(v) => v,
-        }
-    }
-}
-
-/// An array of type T, of the shape that `rule` describes and `fits` accepts.
-pub(crate) fn values<'a, T: Element + Copy>(
-    given: &'a Bound<'_, PyAny>,
-    name: &str,
-    kind: &str,
-    rule: &str,
-    fits: impl Fn(&[usize]) -> bool,
-) -> PyResult<Values<'a, T>> {
-    let Ok(array) = given.cast::<PyArrayDyn<T>>() else {
-        let got = match given.cast::<PyUntypedArray>() {
-            Ok(array) => array.dtype().to_string(),
-            Err(_) => given.get_type().to_string(),
-        };
-        return Err(to_py(Error::kind(name, &format!("an array of {kind}"), got)));
-    };
-    if !fits(array.shape()) {
-        return Err(to_py(Error::value(name, &format!("of shape {rule}"), format!("{:?}", array.shape()))));
-    }
-    if array.len() == 0 {
-        return Ok(Values::Borrowed(&[]));
-    }
-    if !array.is_c_contiguous() {
-        return Ok(Values::Copied(array.readonly().as_array().iter().copied().collect()));
-    }
-    // SAFETY: contiguous and alive as long as `given`; a writer in another thread is the caller's race, as in numpy.
-    Ok(Values::Borrowed(unsafe { std::slice::from_raw_parts(array.data(), array.len()) }))
-}
 
 /// Rules beyond one cutoff, made once and used for many searches of the same atoms.
 #[pyclass(frozen, module = "valence._native")]
@@ -194,46 +149,15 @@ fn run<'py, T: Real + Element>(
     }
 }
 
-/// Keeps the memory of a result array alive; when it goes, the memory returns to the store.
-#[pyclass(frozen, module = "valence._native")]
-struct ResultMemory {
-    _block: Block,
-}
-
-/// An array over a buffer's own memory.
-fn array<T: Element + Copy>(py: Python<'_>, mut buffer: Buffer<T>, width: usize) -> PyResult<Bound<'_, PyAny>> {
-    if width > 1 {
-        let rows = buffer.len() / width;
-        return matrix(py, buffer, [rows, width]);
-    }
-    let (at, len) = (buffer.as_mut_ptr(), buffer.len());
-    let owner = Bound::new(py, ResultMemory { _block: buffer.into_block() })?.into_any();
-    // SAFETY: `len` values were written at `at`, which `owner` keeps; the array has the only other reference to it.
-    unsafe { Ok(PyArray1::borrow_from_array(&ArrayView1::from_shape_ptr(len, at), owner).into_any()) }
-}
-
-/// The same of `shape`.
-pub(crate) fn matrix<T: Element + Copy>(
-    py: Python<'_>,
-    mut buffer: Buffer<T>,
-    shape: [usize; 2],
-) -> PyResult<Bound<'_, PyAny>> {
-    assert_eq!(buffer.len(), shape[0] * shape[1]);
-    let at = buffer.as_mut_ptr();
-    let owner = Bound::new(py, ResultMemory { _block: buffer.into_block() })?.into_any();
-    // SAFETY: all values were written at `at`, which `owner` keeps; the array has the only other reference to it.
-    unsafe { Ok(PyArray2::borrow_from_array(&ArrayView2::from_shape_ptr(shape, at), owner).into_any()) }
-}
-
 fn arrays<T: Real + Element>(py: Python<'_>, list: List<T>) -> PyResult<Bound<'_, PyTuple>> {
     PyTuple::new(
         py,
         [
-            array(py, list.source, 1)?,
-            array(py, list.target, 1)?,
-            array(py, list.shift, 3)?,
-            array(py, list.vector, 3)?,
-            array(py, list.distance, 1)?,
+            buffer(py, list.source, 1)?,
+            buffer(py, list.target, 1)?,
+            buffer(py, list.shift, 3)?,
+            buffer(py, list.vector, 3)?,
+            buffer(py, list.distance, 1)?,
             PyArray1::from_vec(py, list.row_ptr).into_any(),
             list.truncated.into_pyobject(py)?.to_owned().into_any(),
         ],
@@ -256,7 +180,7 @@ fn reverse_edges<'py>(
     let row_ptr = values::<i64>(row_ptr, "row_ptr", "int64", "[N + 1]", |s| s.len() == 1 && s[0] > 0)?;
     check_rows(&row_ptr, &target)?;
     check_index("source", &source, row_ptr.len() - 1).map_err(to_py)?;
-    array(py, py.detach(|| reverse(&source, &target, &shift, &row_ptr)).map_err(to_py)?, 1)
+    buffer(py, py.detach(|| reverse(&source, &target, &shift, &row_ptr)).map_err(to_py)?, 1)
 }
 
 fn check_rows(row_ptr: &[i64], target: &[i32]) -> PyResult<()> {
@@ -373,7 +297,6 @@ fn release_edge_memory() {
 
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<EdgeSelection>()?;
-    m.add_class::<ResultMemory>()?;
     m.add_function(wrap_pyfunction!(reverse_edges, m)?)?;
     m.add_function(wrap_pyfunction!(refilter_edges, m)?)?;
     m.add_function(wrap_pyfunction!(edge_moves, m)?)?;

@@ -1,6 +1,7 @@
 //! The glue between Python and the other floors: borrow, check, release the GIL, call, map the error.
 
 mod anisoap;
+mod arrays;
 mod atoms;
 mod basis;
 mod cuda;
@@ -25,6 +26,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     ffi::register(m)?;
     cuda::register(m)?;
     anisoap::register(m)?;
+    arrays::register(m)?;
     atoms::register(m)?;
     edges::register(m)?;
     basis::register(m)?;

@@ -1,6 +1,6 @@
 //! Glue of SOAP: a description made in Python, arrays in, arrays out.
 
-use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArray1};
+use numpy::{Element, PyArrayDyn, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use valence_core::Error;
@@ -11,7 +11,7 @@ use valence_core::descriptors::soap::weight::{Scaling, Weight};
 use valence_core::descriptors::soap::{Average, Input, Kind, Parts, Precision, Run, Soap};
 use valence_core::edges::Systems;
 
-use crate::edges::{Values, matrix, values};
+use crate::arrays::{Values, array, matrix, values};
 use crate::error::to_py;
 
 type Array<'py> = PyReadonlyArray1<'py, f64>;
@@ -183,10 +183,6 @@ fn with<T: Precision + Element, R: Send>(
         (Some(signal), _) => Err(signal),
         (None, made) => made.map_err(to_py),
     }
-}
-
-fn array<'py, T: Element>(py: Python<'py>, data: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
-    Ok(PyArray1::from_vec(py, data).reshape(shape.to_vec())?.into_any())
 }
 
 fn is_single(given: &Given) -> bool {

@@ -5,5 +5,6 @@ pub mod extended;
 pub mod loewdin;
 pub mod pairs;
 pub mod power;
+mod products;
 pub mod soap;
 pub mod tiles;

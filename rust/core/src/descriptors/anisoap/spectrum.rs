@@ -1,5 +1,7 @@
 //! Power spectra and their vjp task by task: coefficients of a few centres at a time, never of all.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::adjoint::{PairGradients, adjoint_task, for_pairs};
@@ -26,22 +28,32 @@ fn work<T: Simd>(basis: &Basis, pairs: &Pairs<T>, spectrum: &Spectrum) -> usize 
     pairs.len() * pair_ns(basis) + pairs.centers() * spectrum.features()
 }
 
+/// p [centres, D] of the centres of one task.
+fn power_task<T: Simd>(
+    basis: &Basis,
+    (pairs, shapes): (&Pairs<T>, &Shapes<T>),
+    spectrum: &Spectrum,
+    task: &Range<usize>,
+    out: &mut [T],
+) {
+    let width = pairs.columns * basis.width();
+    let mut coefficients = vec![T::ZERO; task.len() * width];
+    expand_task(basis, pairs, shapes, task, &mut coefficients);
+    let _timer = stages::start(Stage::PowerSpectrum);
+    let mut panel = vec![T::ZERO; spectrum.panel_len()];
+    for (i, out) in out.chunks_exact_mut(spectrum.features().max(1)).enumerate() {
+        spectrum.gather(&coefficients[i * width..(i + 1) * width], &mut panel);
+        spectrum.forward(&panel, out);
+    }
+}
+
 /// p [C, D].
 pub fn power<T: Simd>(basis: &Basis, pairs: &Pairs<T>, shapes: &Shapes<T>, spectrum: &Spectrum) -> Vec<T> {
-    let (d, width) = (spectrum.features(), pairs.columns * basis.width());
+    let d = spectrum.features();
     let mut out = vec![T::ZERO; pairs.centers() * d];
     let tasks = tasks(pairs.centers());
     let parts = cut(&mut out, tasks.iter().map(|t| t.end * d));
-    let one = |(task, out): (&std::ops::Range<usize>, &mut [T])| {
-        let mut coefficients = vec![T::ZERO; task.len() * width];
-        expand_task(basis, pairs, shapes, task, &mut coefficients);
-        let _timer = stages::start(Stage::PowerSpectrum);
-        let mut panel = vec![T::ZERO; spectrum.panel_len()];
-        for (i, out) in out.chunks_exact_mut(d.max(1)).enumerate() {
-            spectrum.gather(&coefficients[i * width..(i + 1) * width], &mut panel);
-            spectrum.forward(&panel, out);
-        }
-    };
+    let one = |(task, out): (&Range<usize>, &mut [T])| power_task(basis, (pairs, shapes), spectrum, task, out);
     pool::run(work(basis, pairs, spectrum), |threads| match threads {
         1 => tasks.iter().zip(parts).for_each(one),
         _ => tasks.par_iter().zip(parts).with_max_len(1).for_each(one),
@@ -57,7 +69,7 @@ pub fn mean<T: Simd>(
     spectrum: &Spectrum,
     systems: usize,
 ) -> Vec<T> {
-    let (d, width) = (spectrum.features(), pairs.columns * basis.width());
+    let d = spectrum.features();
     let mut sums = vec![0.0f64; systems * d];
     let mut counts = vec![0usize; systems];
     let tasks = tasks(pairs.centers());
@@ -65,16 +77,7 @@ pub fn mean<T: Simd>(
         let first = wave[0].start;
         let mut rows = vec![T::ZERO; (wave[wave.len() - 1].end - first) * d];
         let parts = cut(&mut rows, wave.iter().map(|t| (t.end - first) * d));
-        let one = |(task, out): (&std::ops::Range<usize>, &mut [T])| {
-            let mut coefficients = vec![T::ZERO; task.len() * width];
-            expand_task(basis, pairs, shapes, task, &mut coefficients);
-            let _timer = stages::start(Stage::PowerSpectrum);
-            let mut panel = vec![T::ZERO; spectrum.panel_len()];
-            for (i, out) in out.chunks_exact_mut(d.max(1)).enumerate() {
-                spectrum.gather(&coefficients[i * width..(i + 1) * width], &mut panel);
-                spectrum.forward(&panel, out);
-            }
-        };
+        let one = |(task, out): (&Range<usize>, &mut [T])| power_task(basis, (pairs, shapes), spectrum, task, out);
         pool::run(work(basis, pairs, spectrum) / tasks.len() * wave.len(), |threads| match threads {
             1 => wave.iter().zip(parts).for_each(one),
             _ => wave.par_iter().zip(parts).with_max_len(1).for_each(one),

@@ -1,6 +1,6 @@
 """Fails if a test was skipped because a package is not there. Reads pytest's junit report.
 
-With a second argument, only skips whose reason names that package count.
+Further arguments are packages whose name in a reason counts too.
 """
 
 import sys
@@ -11,7 +11,7 @@ skipped = [
     for case in ElementTree.parse(sys.argv[1]).iter("testcase")
     for skip in case.iter("skipped")
 ]
-words = sys.argv[2:] or ["import", "install"]
+words = ["import", "install", *sys.argv[2:]]
 missing = [s for s in skipped if any(word in s[2] for word in words)]
 for where, name, why in skipped:
     print(f"skipped: {where}::{name}: {why}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from valence.model._writing import write_model
 
-__all__ = ["convert"]
+__all__ = ["convert", "import_schnetpack"]
 
 FORMAT = "valence-schnetpack-1"
 _BASES = {"GaussianRBF": "gaussian", "GaussianRBFCentered": "gaussian_centered", "BesselRBF": "bessel"}
@@ -62,11 +62,19 @@ def convert(source: Any, target: str | os.PathLike[str], *, units: Mapping[str, 
     return config
 
 
+def import_schnetpack() -> Any:
+    """schnetpack 2, with a torch of its time or a newer one, which lacks a name that it imports for an annotation."""
+    dataloader: Any = importlib.import_module("torch.utils.data.dataloader")
+    if not hasattr(dataloader, "T_co"):
+        dataloader.T_co = TypeVar("T_co", covariant=True)
+    return importlib.import_module("schnetpack")
+
+
 def _loaded(source: Any) -> Any:
     try:
         import torch
 
-        importlib.import_module("schnetpack")
+        import_schnetpack()
     except ImportError as error:
         raise ImportError(f"`source` must be read by schnetpack, got {error} (pip install schnetpack)") from error
     model = source

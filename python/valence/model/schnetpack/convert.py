@@ -66,7 +66,8 @@ def import_schnetpack() -> Any:
     """schnetpack 2, with a torch of its time or a newer one, which lacks a name that it imports for an annotation."""
     dataloader: Any = importlib.import_module("torch.utils.data.dataloader")
     if not hasattr(dataloader, "T_co"):
-        dataloader.T_co = TypeVar("T_co", covariant=True)
+        T_co = TypeVar("T_co", covariant=True)
+        dataloader.T_co = T_co
     return importlib.import_module("schnetpack")
 
 

@@ -3,6 +3,7 @@
 //! Rooms, in the order in which data flows: [`atoms`] → [`edges`] → [`basis`] → [`equivariant`].
 //! Around them stand the few things that every room uses: [`error`], [`pool`], [`real`], [`stages`] and [`call`].
 
+mod aligned;
 pub mod atoms;
 pub mod basis;
 pub mod call;

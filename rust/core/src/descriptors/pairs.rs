@@ -78,8 +78,8 @@ pub fn columns_of(numbers: &[u8], species: &[u8]) -> Result<Vec<i32>> {
 
 /// Consecutive centres.
 type Centers = std::ops::Range<usize>;
-/// A task with its part of targets, edges and vectors.
-type Part<'a, T> = ((&'a Centers, &'a mut [u32]), (&'a mut [u32], &'a mut [T]));
+/// A task with its part of `ptr`, targets, edges and vectors.
+type Part<'a, T> = ((&'a Centers, &'a mut [usize]), (&'a mut [u32], (&'a mut [u32], &'a mut [T])));
 
 /// Centres in tasks: consecutive ranges of `TASK`.
 pub fn tasks(centers: usize) -> Vec<std::ops::Range<usize>> {
@@ -139,12 +139,11 @@ impl<T: Real> Pairs<T> {
 
     fn group(&mut self, mut list: List<T>, request: &Request) -> Result<()> {
         let s = self.columns;
-        let near = |d: &T| !request.inclusive || *d <= T::of(request.cutoff);
-        if s == 1
-            && request.centers.is_none()
-            && request.column.iter().all(|&c| c == 0)
-            && list.distance.iter().all(near)
-        {
+        // One comparison of the distance as the list has it: in f64 the sum of squares decides first.
+        let limit = if request.inclusive { T::of(request.cutoff) } else { T::of(f64::INFINITY) };
+        let column = request.column;
+        let whole = column.iter().all(|&c| c >= 0) && list.distance.iter().all(|d| *d <= limit);
+        if s == 1 && request.centers.is_none() && whole {
             // The list is already what is wanted.
             self.ptr = list.row_ptr.iter().map(|&p| p as usize).collect();
             self.target = list.target.iter().map(|&t| t as u32).collect();
@@ -153,60 +152,77 @@ impl<T: Real> Pairs<T> {
             self.shift = list.shift;
             return Ok(());
         }
-        // One comparison of the distance as the list has it: in f64 the sum of squares decides first.
-        let limit = if request.inclusive { T::of(request.cutoff) } else { T::of(f64::INFINITY) };
-        let column = request.column;
-        let kept = |e: usize| match list.distance[e] <= limit {
-            true => usize::try_from(column[list.target[e] as usize]).ok(),
+        let kept = |e: usize, target: usize| match whole || list.distance[e] <= limit {
+            true => usize::try_from(column[target]).ok(),
             false => None,
         };
-        let edges = |c: u32| list.row_ptr[c as usize] as usize..list.row_ptr[c as usize + 1] as usize;
-        self.ptr = vec![0; self.center.len() * s + 1];
+        let (targets, edges) = (&list.target[..], &list.row_ptr[..]);
+        let edges = |c: u32| edges[c as usize] as usize..edges[c as usize + 1] as usize;
         let work = list.target.len() * PAIR_NS;
         let tasks = tasks(self.center.len());
-        let counts = cut(&mut self.ptr[1..], tasks.iter().map(|t| t.end * s));
+        // Where the pairs of each centre begin.
+        let mut first = vec![0; self.center.len() + 1];
+        let counts = cut(&mut first[1..], tasks.iter().map(|t| t.end));
         let count = |(task, counts): (&Centers, &mut [usize])| {
-            for (&c, counts) in self.center[task.clone()].iter().zip(counts.chunks_exact_mut(s.max(1))) {
-                edges(c).filter_map(kept).for_each(|a| counts[a] += 1);
+            for (&c, count) in self.center[task.clone()].iter().zip(counts) {
+                let own = edges(c);
+                *count = match whole {
+                    true => own.len(),
+                    false => own.filter(|&e| kept(e, targets[e] as usize).is_some()).count(),
+                };
             }
         };
         pool::run(work, |threads| match threads {
             1 => tasks.iter().zip(counts).for_each(count),
             _ => tasks.par_iter().zip(counts).for_each(count),
         });
-        for k in 1..self.ptr.len() {
-            self.ptr[k] += self.ptr[k - 1];
+        for k in 1..first.len() {
+            first[k] += first[k - 1];
         }
-        let total = self.ptr[self.ptr.len() - 1];
+        let total = first[first.len() - 1];
+        self.ptr = vec![0; self.center.len() * s + 1];
         self.target = vec![0; total];
         self.edge = vec![0; total];
         self.vector = Buffer::numbers(3 * (total + PADDING))?;
         self.vector[3 * total..].fill(T::ZERO);
-        let ends = |width: usize| tasks.iter().map(move |t| (t.end * s, width)).collect::<Vec<_>>();
-        let ptr = &self.ptr[..];
-        let at = |ends: Vec<(usize, usize)>| ends.into_iter().map(|(k, width)| ptr[k] * width);
-        let targets = cut(&mut self.target, at(ends(1)));
-        let edge_numbers = cut(&mut self.edge, at(ends(1)));
-        let vectors = cut(&mut self.vector, at(ends(3)));
+        let at = |width: usize| tasks.iter().map(|t| first[t.end] * width).collect::<Vec<_>>().into_iter();
+        let places = cut(&mut self.ptr[1..], tasks.iter().map(|t| t.end * s));
+        let (parts, numbers) = (cut(&mut self.target, at(1)), cut(&mut self.edge, at(1)));
+        let vectors = cut(&mut self.vector, at(3));
         let center = &self.center[..];
-        let fill = |((task, targets), (numbers, vectors)): Part<'_, T>| {
-            let base = ptr[task.start * s];
-            let mut next = vec![0; s];
-            for c in task.clone() {
-                next.copy_from_slice(&ptr[c * s..(c + 1) * s]);
-                for e in edges(center[c]) {
-                    let Some(a) = kept(e) else { continue };
-                    let k = next[a] - base;
-                    next[a] += 1;
-                    targets[k] = list.target[e] as u32;
-                    numbers[k] = e as u32;
-                    vectors[3 * k..3 * k + 3].copy_from_slice(&list.vector[3 * e..3 * e + 3]);
+        let fill = |((task, places), (to, (numbers, vectors))): Part<'_, T>| {
+            let base = first[task.start];
+            for (c, next) in task.clone().zip(places.chunks_exact_mut(s.max(1))) {
+                let own = edges(center[c]);
+                let (targets, vector) = (&targets[own.clone()], &list.vector[3 * own.start..3 * own.end]);
+                for (e, &target) in own.clone().zip(targets) {
+                    if let Some(a) = kept(e, target as usize) {
+                        next[a] += 1;
+                    }
                 }
+                let mut start = first[c] - base;
+                for next in &mut *next {
+                    start += std::mem::replace(next, start);
+                }
+                for ((e, &target), vector) in own.zip(targets).zip(vector.chunks_exact(3)) {
+                    let Some(a) = kept(e, target as usize) else { continue };
+                    let k = next[a];
+                    next[a] += 1;
+                    (to[k], numbers[k]) = (target as u32, e as u32);
+                    let row = &mut vectors[3 * k..3 * k + 3];
+                    (row[0], row[1], row[2]) = (vector[0], vector[1], vector[2]);
+                }
+                // Each place has come to the end of its group.
+                next.iter_mut().for_each(|next| *next += base);
             }
         };
+        let parts = parts.into_iter().zip(numbers.into_iter().zip(vectors));
         pool::run(work, |threads| match threads {
-            1 => tasks.iter().zip(targets).zip(edge_numbers.into_iter().zip(vectors)).for_each(fill),
-            _ => tasks.par_iter().zip(targets).zip(edge_numbers.into_par_iter().zip(vectors)).for_each(fill),
+            1 => tasks.iter().zip(places).zip(parts).for_each(fill),
+            _ => {
+                let items: Vec<_> = tasks.iter().zip(places).zip(parts).collect();
+                items.into_par_iter().for_each(fill);
+            }
         });
         self.shift = list.shift;
         Ok(())

@@ -376,7 +376,13 @@ mod tests {
     }
 
     fn all() -> Vec<Spectrum> {
-        let shape = Shape { radial: vec![3, 0, 5, 2], species: 3 };
+        // Fewer functions than lanes, whole lanes, and some of everything between.
+        let few = spectra(Shape { radial: vec![3, 0, 5, 2], species: 3 });
+        let many = spectra(Shape { radial: vec![13, 8, 9, 6, 11], species: 2 });
+        few.into_iter().chain(many).collect()
+    }
+
+    fn spectra(shape: Shape) -> Vec<Spectrum> {
         use Compression::*;
         let mut all = Vec::new();
         for layout in [Layout::Featomic, Layout::Dscribe] {

@@ -52,8 +52,12 @@ impl<T: Simd> Job<T> for Products<'_, T> {
                     }
                     column += L::N;
                 }
-            } else if !block.triangle && n == columns {
-                first.for_each::<L>(n, columns, &mut Whole { out: put.out, n, scale: L::of(put.scale) });
+            } else if n >= L::N {
+                let mut rows = Rows { out: put.out, n, scale: L::of(put.scale), triangle: block.triangle };
+                rows.fill(&first);
+                if let Some(own) = put.diagonal.filter(|&own| own != 1.0) {
+                    (0..n).for_each(|r| put.out[r * n - r * r.saturating_sub(1) / 2] *= T::of(own));
+                }
             } else {
                 first.for_each::<L>(n, columns, &mut put);
             }
@@ -103,17 +107,53 @@ impl<L: Lanes> Emit<L> for Part<'_, L::T> {
     }
 }
 
-/// The same of [n, n] where n is a multiple of the lanes.
-struct Whole<'a, L: Lanes> {
+/// The same where n is at least the lanes, with whole stores alone. Rows come from the last to the first: what a store leaves
+/// to the left of a triangle's row are ends of the rows before it, which are stored afterwards.
+struct Rows<'a, L: Lanes> {
     out: &'a mut [L::T],
     n: usize,
     scale: L,
+    triangle: bool,
 }
 
-impl<L: Lanes> Emit<L> for Whole<'_, L> {
+impl<L: Lanes<T: Simd>> Rows<'_, L> {
+    #[inline(always)]
+    fn fill(&mut self, tile: &Tile<L::T>) {
+        let n = self.n;
+        let mut end = n;
+        for left in (1..=n.div_ceil(4)).rev() {
+            let height = end.div_ceil(left);
+            let row = end - height;
+            // The last columns may be computed twice.
+            let mut column = (if self.triangle { row } else { 0 }).min(n - L::N);
+            loop {
+                let two = column + 2 * L::N <= n;
+                match (height, two) {
+                    (1, false) => tile.block::<L, 1, 1>(row, column, self),
+                    (1, true) => tile.block::<L, 1, 2>(row, column, self),
+                    (2, false) => tile.block::<L, 2, 1>(row, column, self),
+                    (2, true) => tile.block::<L, 2, 2>(row, column, self),
+                    (3, false) => tile.block::<L, 3, 1>(row, column, self),
+                    (3, true) => tile.block::<L, 3, 2>(row, column, self),
+                    (_, false) => tile.block::<L, 4, 1>(row, column, self),
+                    (_, true) => tile.block::<L, 4, 2>(row, column, self),
+                }
+                let next = column + if two { 2 * L::N } else { L::N };
+                if next >= n {
+                    break;
+                }
+                column = next.min(n - L::N);
+            }
+            end = row;
+        }
+    }
+}
+
+impl<L: Lanes> Emit<L> for Rows<'_, L> {
     #[inline(always)]
     fn put(&mut self, r: usize, c: usize, sum: L) {
-        (sum * self.scale).store(&mut self.out[r * self.n + c..]);
+        let start = r * self.n - if self.triangle { r * (r + 1) / 2 } else { 0 };
+        (sum * self.scale).store(&mut self.out[start + c..]);
     }
 }
 

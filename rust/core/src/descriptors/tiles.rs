@@ -129,15 +129,16 @@ impl<T: Simd> Tile<'_, T> {
         }
     }
 
+    /// One block, the last row first.
     #[inline(always)]
-    fn block<L: Lanes<T = T>, const R: usize, const V: usize>(
+    pub(super) fn block<L: Lanes<T = T>, const R: usize, const V: usize>(
         &self,
         row: usize,
         column: usize,
         emit: &mut impl Emit<L>,
     ) {
         let sum = self.product::<L, R, V>(row, column);
-        for r in 0..R {
+        for r in (0..R).rev() {
             for v in 0..V {
                 emit.put(row + r, column + v * L::N, sum[r][v]);
             }

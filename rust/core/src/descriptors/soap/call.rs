@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::chunk::{Chunk, Group, Kept, Kernel};
 use super::{Precision, Soap};
+use crate::aligned::Aligned;
 use crate::basis::lanes::Simd;
 use crate::descriptors::pairs::{Pairs, Request, columns_of, cut};
 use crate::descriptors::power::{Compression, Layout, Shape, Spectrum};
@@ -79,11 +80,11 @@ pub struct Run<'a, T: Simd> {
 pub struct Scratch<T> {
     pub chunk: Chunk<T>,
     kept: Kept<T>,
-    pub panel: Vec<T>,
-    pub along: Vec<T>,
-    pub grad: Vec<T>,
-    pub dgrad: Vec<T>,
-    pub matrix: Vec<T>,
+    pub panel: Aligned<T>,
+    pub along: Aligned<T>,
+    pub grad: Aligned<T>,
+    pub dgrad: Aligned<T>,
+    pub matrix: Aligned<T>,
     pub row: Vec<T>,
 }
 
@@ -162,7 +163,8 @@ impl<'a, T: Precision> Run<'a, T> {
     }
 
     pub fn scratch(&self) -> Scratch<T> {
-        let panel = || vec![T::ZERO; self.spectrum.panel_len()];
+        let zeros = |n: usize| Aligned::new(T::ZERO, n);
+        let panel = || zeros(self.spectrum.panel_len());
         Scratch {
             chunk: Chunk::new(self.prepared),
             kept: Kept::new(self.prepared),
@@ -170,7 +172,7 @@ impl<'a, T: Precision> Run<'a, T> {
             along: panel(),
             grad: panel(),
             dgrad: panel(),
-            matrix: vec![T::ZERO; self.spectrum.matrix_len()],
+            matrix: zeros(self.spectrum.matrix_len()),
             row: vec![T::ZERO; self.features()],
         }
     }
@@ -460,10 +462,10 @@ impl<'a, T: Precision> Run<'a, T> {
                     let (row, share) = self.row_of(c);
                     let g = &grad[row * d..(row + 1) * d];
                     let (panel, along) = match self.average {
-                        Average::Inner => (&inner.0[row], &inner.1[row]),
+                        Average::Inner => (&inner.0[row][..], &inner.1[row][..]),
                         _ => {
                             self.panel(&mut s.chunk, c, &mut s.panel, Some((tangents, &mut s.along)));
-                            (&s.panel, &s.along)
+                            (&s.panel[..], &s.along[..])
                         }
                     };
                     self.back(panel, g, &mut s.matrix, &mut s.grad);
@@ -472,7 +474,7 @@ impl<'a, T: Precision> Run<'a, T> {
                         false => s.dgrad.fill(T::ZERO),
                     }
                     if share != T::ONE {
-                        s.grad.iter_mut().chain(&mut s.dgrad).for_each(|g| *g *= share);
+                        s.grad.iter_mut().chain(s.dgrad.iter_mut()).for_each(|g| *g *= share);
                     }
                     for a in 0..self.pairs.columns {
                         let range = self.pairs.group_of(c, a);

@@ -11,13 +11,20 @@ use super::harmonics::{Gradient, Solid, Values};
 use super::radial::Radial;
 use super::stages::{Back, Interpolate, Join, Locate};
 use super::table::{Rows, Table};
+use crate::aligned::Aligned;
 use crate::basis::lanes::{Job, Lanes, MAX_LANES, Simd, dispatch};
 use crate::descriptors::power::Spectrum;
 use crate::error::Result;
 use crate::stages::{self, Stage};
 
 /// Pairs of a chunk: buffers of lmax 6 with 8 functions then fit the first cache.
-pub const CHUNK: usize = 16;
+pub const CHUNK: usize = 24;
+
+/// (first, how many) of chunks of nearly the same size, in whole lanes but for the last.
+fn pieces<T: Simd>(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    let size = count.div_ceil(count.div_ceil(CHUNK).max(1)).next_multiple_of(T::Wide::N).clamp(1, CHUNK);
+    (0..count).step_by(size).map(move |first| (first, size.min(count - first)))
+}
 
 /// What one precision needs, made once.
 pub struct Prepared<T> {
@@ -48,29 +55,29 @@ impl<T: Simd> Prepared<T> {
 /// Buffers of a thread.
 pub struct Chunk<T> {
     /// y and its slope [3, CHUNK], 1 / length and d sigma [CHUNK].
-    pub(super) point: Vec<T>,
-    pub(super) tangent: Vec<T>,
+    pub(super) point: Aligned<T>,
+    pub(super) tangent: Aligned<T>,
     pub(super) inverse: [T; CHUNK],
     pub(super) dsigma: [T; CHUNK],
     /// Of F, F' and F'' (or their products with d sigma), [3, 6, CHUNK], with the intervals of the table.
-    pub(super) weights: Vec<T>,
+    pub(super) weights: Aligned<T>,
     pub(super) interval: [usize; CHUNK],
     /// F, F', F'', [3, CHUNK, row].
-    pub(super) radial: Vec<T>,
+    pub(super) radial: Aligned<T>,
     /// F and F' turned, [row, CHUNK].
-    pub(super) columns: [Vec<T>; 2],
+    pub(super) columns: [Aligned<T>; 2],
     /// R and its slope, A and its slope, [M, CHUNK].
-    pub(super) harmonic: [Vec<T>; 2],
-    pub(super) weight: [Vec<T>; 2],
+    pub(super) harmonic: [Aligned<T>; 2],
+    pub(super) weight: [Aligned<T>; 2],
     /// x and its slope [3, CHUNK]; sums over functions [2, CHUNK, lanes].
-    pub(super) gradient: [Vec<T>; 2],
-    pub(super) dots: Vec<T>,
+    pub(super) gradient: [Aligned<T>; 2],
+    pub(super) dots: Aligned<T>,
     pub(super) raw: Vec<[f64; 3]>,
 }
 
 impl<T: Simd> Chunk<T> {
     pub fn new(p: &Prepared<T>) -> Self {
-        let zeros = |n: usize| vec![T::ZERO; n];
+        let zeros = |n: usize| Aligned::new(T::ZERO, n);
         let (row, m) = (p.rows.len(), p.solid.width());
         Chunk {
             point: zeros(3 * CHUNK),
@@ -165,9 +172,9 @@ impl<'a, T: Simd> Kernel<'a, T> {
     /// panel += sum over the group of F R; with `tangent`s, `along` += their slope.
     pub fn expand(&self, chunk: &mut Chunk<T>, group: &Group<T>, panel: &mut [T], along: Option<&mut [T]>) {
         let mut along = along;
-        for first in (0..group.count).step_by(CHUNK) {
+        for (first, count) in pieces::<T>(group.count) {
             let order = if along.is_some() { 1 } else { 0 };
-            let count = self.make(chunk, group, first, order, along.is_some());
+            self.make(chunk, group, (first, count), order, along.is_some());
             self.join(chunk, group.column, count, panel);
             let Some(along) = &mut along else { continue };
             let _timer = stages::start(Stage::Moments);
@@ -181,21 +188,20 @@ impl<'a, T: Simd> Kernel<'a, T> {
 
     /// [`Kernel::expand`], leaving rows and slopes for [`Kernel::backward`].
     pub fn expand_kept(&self, kept: &mut Kept<T>, group: &Group<T>, panel: &mut [T]) {
-        for first in (0..group.count).step_by(CHUNK) {
+        for (first, count) in pieces::<T>(group.count) {
             let (chunk, _) = kept.next(self.prepared);
-            let count = self.make(chunk, group, first, 1, false);
+            self.make(chunk, group, (first, count), 1, false);
             self.join(chunk, group.column, count, panel);
         }
     }
 
     /// x [n, 3] = dE/dr of each pair from g = dE/dc in a panel. Rows that `kept` has are not made again.
     pub fn backward(&self, kept: &mut Kept<T>, group: &Group<T>, grad: &[T], x: &mut [T]) {
-        for first in (0..group.count).step_by(CHUNK) {
+        for (first, count) in pieces::<T>(group.count) {
             let (chunk, made) = kept.next(self.prepared);
-            let count = match made {
-                true => CHUNK.min(group.count - first),
-                false => self.make(chunk, group, first, 1, false),
-            };
+            if !made {
+                self.make(chunk, group, (first, count), 1, false);
+            }
             let _timer = stages::start(Stage::Backward);
             self.enter(Back { kernel: *self, chunk: &mut *chunk, grad, tangent: None, count, column: group.column });
             self.enter(Gradient {
@@ -218,13 +224,11 @@ impl<'a, T: Simd> Kernel<'a, T> {
         }
     }
 
-    /// Radial rows and harmonics of the pairs from `first` on, and how many these are.
-    fn make(&self, chunk: &mut Chunk<T>, group: &Group<T>, first: usize, order: usize, along: bool) -> usize {
+    /// Radial rows and harmonics of `count` pairs from `first` on.
+    fn make(&self, chunk: &mut Chunk<T>, group: &Group<T>, (first, count): (usize, usize), order: usize, along: bool) {
         let _timer = stages::start(Stage::Basis);
-        let count = CHUNK.min(group.count - first);
         self.radial_rows(chunk, group, first, count, order, along);
         self.harmonics(chunk, count, along);
-        count
     }
 
     /// panel += R^T F.
@@ -237,8 +241,7 @@ impl<'a, T: Simd> Kernel<'a, T> {
     /// The slope of [`Kernel::backward`]'s x under the changes of the vectors and under the change `tangent` of g.
     pub fn second(&self, chunk: &mut Chunk<T>, group: &Group<T>, grad: &[T], tangent: &[T], x: &mut [T]) {
         let _timer = stages::start(Stage::Backward);
-        for first in (0..group.count).step_by(CHUNK) {
-            let count = CHUNK.min(group.count - first);
+        for (first, count) in pieces::<T>(group.count) {
             self.radial_rows(chunk, group, first, count, 2, false);
             self.harmonics(chunk, count, true);
             let tangent = Some(tangent);

@@ -90,7 +90,7 @@ impl<T: Precision> Run<'_, T> {
                         }
                         self.spectrum.sum_species(&mut s.along);
                         self.emit_along(&s.panel, &s.along, out);
-                        center[k * width..(k + 1) * width].iter_mut().zip(&s.along).for_each(|(x, y)| *x += -*y);
+                        center[k * width..(k + 1) * width].iter_mut().zip(s.along.iter()).for_each(|(x, y)| *x += -*y);
                     }
                 }
                 if let Some(at) = atoms.iter().position(|&a| attached && a == own) {

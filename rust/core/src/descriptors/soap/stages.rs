@@ -31,6 +31,7 @@ impl<T: Simd> Job<T> for Locate<'_, '_, T> {
         chunk.inverse = [inverse; CHUNK];
         let inverse = L::splat(inverse);
         let soft = L::splat(table.soft);
+        let (half, last) = (L::of(0.5), L::of((table.intervals - 1) as f64));
         let mut p = 0;
         while p < self.count {
             let v = L::load3(&self.vector[3 * p..]);
@@ -42,14 +43,15 @@ impl<T: Simd> Job<T> for Locate<'_, '_, T> {
             let root = (sigma + soft * soft).sqrt();
             // sigma / (root + b) = root - b without the cancellation.
             let t = sigma / (root + soft) * L::splat(table.per_unit);
+            // t may be 1 above its interval: the pieces of the spline meet there.
+            let below = (t - half).round();
+            let below = L::select(last.lt(below), last, below);
             let mut place = [T::ZERO; MAX_LANES];
-            t.store(&mut place);
+            below.store(&mut place);
             for q in 0..L::N {
-                let interval = (place[q].to_f64() as usize).min(table.intervals - 1);
-                chunk.interval[p + q] = interval;
-                place[q] += -T::of(interval as f64);
+                chunk.interval[p + q] = place[q].to_f64() as usize;
             }
-            let [value, slope, bend] = weights(L::load(&place));
+            let [value, slope, bend] = weights(t - below);
             let w = L::load(&self.weight[0][p..]);
             let to = &mut chunk.weights;
             for k in 0..6 {
@@ -128,20 +130,45 @@ fn weighed<L: Lanes, const D: usize>(knots: &[L::T], weights: &[L::T], p: usize,
     for k in 0..6 {
         rows[k] = &knots[k * row..(k + 1) * row];
     }
-    let mut c = 0;
+    let (mut c, out) = (0, &mut *out);
+    while D == 1 && c + 2 * L::N <= row {
+        // SAFETY: c + 2 N <= row.
+        unsafe { columns::<L, D, 2>(&rows, &w, (p, c, row), out) };
+        c += 2 * L::N;
+    }
     while c < row {
-        for d in 0..D {
-            // SAFETY: c + N <= row, the length of each row.
-            let mut sum = w[d][0] * L::load(unsafe { rows[0].get_unchecked(c..c + L::N) });
-            for k in 1..6 {
-                // SAFETY: likewise.
-                sum = w[d][k].fma(L::load(unsafe { rows[k].get_unchecked(c..c + L::N) }), sum);
-            }
-            let at = (d * CHUNK + p) * row + c;
-            // SAFETY: p < CHUNK and c + N <= row, so that the last value is below D CHUNK row, which was checked.
-            sum.store(unsafe { out.get_unchecked_mut(at..at + L::N) });
-        }
+        // SAFETY: c + N <= row, for row is a multiple of N.
+        unsafe { columns::<L, D, 1>(&rows, &w, (p, c, row), out) };
         c += L::N;
+    }
+}
+
+/// V lanes from column c on.
+///
+/// # Safety
+/// Each of `rows` has c + V N numbers, and `out` D CHUNK row, with p < CHUNK and c + V N <= row.
+#[inline(always)]
+unsafe fn columns<L: Lanes, const D: usize, const V: usize>(
+    rows: &[&[L::T]; 6],
+    w: &[[L; 6]; D],
+    (p, c, row): (usize, usize, usize),
+    out: &mut [L::T],
+) {
+    for d in 0..D {
+        let mut sum = [L::zero(); V];
+        for k in 0..6 {
+            for v in 0..V {
+                let at = c + v * L::N;
+                // SAFETY: c + V N is at most the length of each row.
+                let x = L::load(unsafe { rows[k].get_unchecked(at..at + L::N) });
+                sum[v] = if k == 0 { w[d][0] * x } else { w[d][k].fma(x, sum[v]) };
+            }
+        }
+        for v in 0..V {
+            let at = (d * CHUNK + p) * row + c + v * L::N;
+            // SAFETY: p < CHUNK and c + V N <= row, so that the last value is below D CHUNK row.
+            sum[v].store(unsafe { out.get_unchecked_mut(at..at + L::N) });
+        }
     }
 }
 

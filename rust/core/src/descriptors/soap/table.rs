@@ -9,6 +9,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::radial::Radial;
+use crate::aligned::Aligned;
 use crate::basis::lanes::{Lanes, Simd};
 use crate::error::{Error, Result};
 
@@ -45,14 +46,14 @@ impl Rows {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Table<T> {
     /// b and 1 / h, in units of `reach`.
     pub soft: T,
     pub per_unit: T,
     pub intervals: usize,
     /// Coefficients [intervals + 5, row]: those of interval k are rows k..k + 6.
-    pub knots: Vec<T>,
+    pub knots: Aligned<T>,
     /// Largest errors at middles and quarters of intervals, of I by the largest |I| and of dI/dr by the largest |dI/dr|.
     pub errors: [f64; 2],
 }
@@ -99,10 +100,10 @@ impl<T: Simd> Table<T> {
                     let rule = format!("at least {:.1e} for this basis (or None)", errors[0].max(errors[1] / 20.0));
                     return Err(Error::value("accuracy", &rule, accuracy));
                 }
-                let knots = knots.into_iter().map(T::of).collect();
+                let knots: Vec<T> = knots.into_iter().map(T::of).collect();
                 let end = (1.0 + soft * soft).sqrt() - soft;
                 let per_unit = T::of(intervals as f64 / end);
-                return Ok(Table { soft: T::of(soft), per_unit, intervals, knots, errors });
+                return Ok(Table { soft: T::of(soft), per_unit, intervals, knots: Aligned::of(&knots), errors });
             }
             if intervals >= MOST {
                 let rule = format!("at least {:.1e} for this basis (or None)", errors[0]);

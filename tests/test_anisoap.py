@@ -523,9 +523,14 @@ ONES = [[1.0, 1, 1]] * 3
         (
             {"orientation": UNIT, "semiaxes": [[1.0, 1, 1], [1, 1, 1], [1, -0.1, 1]]},
             ValueError,
-            "`semiaxes` must be finite lengths in Angstrom, zero or more, got -0.1 on axis 2 in system 1, particle 1 (row 2)",
+            "`semiaxes` must be finite lengths in Angstrom, zero or more and at most 1e6, got -0.1 on axis 2 in system 1, particle 1 (row 2)",
         ),
         ({"orientation": UNIT, "semiaxes": [[np.nan, 1, 1], *ONES[1:]]}, ValueError, "got nan on axis 1 in system 0"),
+        (
+            {"orientation": UNIT, "semiaxes": [*ONES[:2], [1, 1, 1e200]]},
+            ValueError,
+            "at most 1e6, got 1e+200 on axis 3",
+        ),
         (
             {"orientation": [*UNIT[:2], [0.0, 0, 0, 0]], "semiaxes": ONES},
             ValueError,

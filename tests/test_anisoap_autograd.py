@@ -64,7 +64,8 @@ def test_torch_trains_on_forces_in_single_precision_and_names_errors():
     force.pow(2).sum().backward()
     assert weights.grad.dtype == torch.float32 and torch.isfinite(weights.grad).all() and x.grad.abs().max() > 0
     with pytest.raises(
-        ValueError, match=r"`semiaxes` must be finite lengths in Angstrom, zero or more, got .* in row 0"
+        ValueError,
+        match=r"`semiaxes` must be finite lengths in Angstrom, zero or more and at most 1e6, got .* in row 0",
     ):
         soap(x, numbers, q, -s)
     with pytest.raises(ValueError, match=r"`orientation` must be quaternions \(w, x, y, z\), finite and not zero"):

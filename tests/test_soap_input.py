@@ -61,6 +61,7 @@ def water(dtype=np.float64):
         (dict(compression="mu3"), "`compression` must be among None, 'mu2', 'mu1nu1', 'crossover', got 'mu3'"),
         (dict(average="mean"), "`average` must be among None, 'inner', 'outer', got 'mean'"),
         (dict(convention="quip"), "`convention` must be among 'featomic', 'dscribe', got 'quip'"),
+        (dict(radial_width=0.4), "`radial_width` must be None for a basis other than common_gto, got 0.4"),
         (dict(accuracy=0.0), "`accuracy` must be between 0 and 1, or None, got 0.0"),
         (dict(dtype="float16"), "`dtype` must be among None, 'float32', 'float64', got 'float16'"),
     ],
@@ -222,6 +223,26 @@ def test_pipelines_of_scikit_learn_take_it():
     assert len(pipe[:-1].get_feature_names_out()) == pipe[-1].coef_.shape[0]
     search = GridSearchCV(pipe, {"soap__lmax": [1, 3]}, cv=3).fit(frames, energies)
     assert set(search.best_params_) == {"soap__lmax"}
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_frames_come_out_where_scikit_learn_is_told_so(kind):
+    sklearn = pytest.importorskip("sklearn")
+    package = pytest.importorskip(kind)
+    from sklearn.base import clone
+
+    soap = vl.Soap(**HYPER, average="outer", species=[1, 8]).set_output(transform=kind)
+    values = vl.Soap(**HYPER, average="outer", species=[1, 8]).fit_transform([water()])
+    for one in (soap, clone(soap), vl.Soap(**{**HYPER, "lmax": 0}, average="outer").set_output(transform=kind)):
+        one.set_params(lmax=HYPER["lmax"], species=[1, 8])
+        frame = one.fit_transform([water()])
+        assert isinstance(frame, package.DataFrame) and list(frame.columns) == list(one.get_feature_names_out())
+        assert np.array_equal(frame.to_numpy(), values)
+    assert isinstance(soap.set_output(transform="default").transform([water()]), np.ndarray)
+    with sklearn.config_context(transform_output=kind):
+        assert isinstance(clone(vl.Soap(**HYPER)).fit_transform([water()]), package.DataFrame)
+    with pytest.raises(ValueError, match="`transform` must be"):
+        soap.set_output(transform="numpy")
 
 
 def test_importing_takes_numpy_alone():

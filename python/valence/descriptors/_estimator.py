@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 from typing import Any
 
 import numpy as np
 
 from ._results import columns_of
+from ._soap_text import choice
 
 __all__ = ["Transformer"]
+
+#: Where scikit-learn keeps what `set_output` was told; its `clone` takes it along.
+_OUTPUT = "_sklearn_output_config"
 
 
 class Transformer:
@@ -36,8 +42,17 @@ class Transformer:
             if name not in known:
                 raise ValueError(f"parameter must be among {', '.join(known)}, got {name!r}")
         fresh = type(self)(**{**self.get_params(), **parameters})
+        if _OUTPUT in self.__dict__:
+            fresh.__dict__[_OUTPUT] = self.__dict__[_OUTPUT]
         self.__dict__.clear()
         self.__dict__.update(fresh.__dict__)
+        return self
+
+    def set_output(self, *, transform: str | None = None):
+        """`transform` gives an array ("default"), a "pandas" or a "polars" DataFrame; None leaves it as it is."""
+        choice("transform", transform, (None, "default", "pandas", "polars"))
+        if transform is not None:
+            self.__dict__[_OUTPUT] = {"transform": transform}
         return self
 
     def fit(self, X: Any, y: Any = None):
@@ -47,11 +62,26 @@ class Transformer:
         self.species_ = columns_of(as_systems(X), None, getattr(self, "species", None))
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
-        """`compute(X).values` with the columns that `fit` found; species that it did not see are an error."""
-        return self.compute(X, species=self._fitted("transform")).values  # type: ignore[attr-defined]
+    def transform(self, X: Any) -> Any:
+        """`compute(X).values` with the columns that `fit` found, [C, D] or as `set_output` says; species that it did not see
+        are an error."""
+        values = self.compute(X, species=self._fitted("transform")).values  # type: ignore[attr-defined]
+        kind = self._output()
+        if kind == "default":
+            return values
+        package = importlib.import_module(kind)
+        names = self.get_feature_names_out().tolist()
+        return package.DataFrame(values, columns=names) if kind == "pandas" else package.DataFrame(values, schema=names)
 
-    def fit_transform(self, X: Any, y: Any = None, **parameters: Any) -> np.ndarray:
+    def _output(self) -> str:
+        """Of `set_output`, else of scikit-learn's own configuration where it is in use."""
+        own = self.__dict__.get(_OUTPUT)
+        if own is not None:
+            return own["transform"]
+        learn: Any = sys.modules.get("sklearn")
+        return "default" if learn is None else learn.get_config()["transform_output"]
+
+    def fit_transform(self, X: Any, y: Any = None, **parameters: Any) -> Any:
         return self.fit(X, y).transform(X)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

@@ -104,11 +104,11 @@ def check(orientation: np.ndarray, semiaxes: np.ndarray) -> None:
 
 def explain(systems: Any, orientation: np.ndarray, semiaxes: np.ndarray) -> None:
     """Raises for the first bad shape, with the system and the particle in it (None: its row alone); else returns."""
-    bad = ~((semiaxes >= 0) & np.isfinite(semiaxes))
+    bad = ~((semiaxes >= 0) & (semiaxes <= 1e6))
     if bad.any():
         row, axis = (int(i) for i in np.argwhere(bad)[0])
         got = f"{semiaxes[row, axis]} on axis {axis + 1} {_where(systems, row)}"
-        raise ValueError(f"`semiaxes` must be finite lengths in Angstrom, zero or more, got {got}")
+        raise ValueError(f"`semiaxes` must be finite lengths in Angstrom, zero or more and at most 1e6, got {got}")
     if orientation.ndim == 2:
         norm = np.abs(orientation).sum(axis=1)
         bad = ~((norm > 0) & np.isfinite(norm))

@@ -156,8 +156,11 @@ def kernel_text(p: Any) -> dict:
     factor, at_zero = scaling(p.scaling)
     dscribe = choice("convention", p.convention, ("featomic", "dscribe")) == "dscribe"
     radial_width = width if p.radial_width is None else number("radial_width", p.radial_width, "a length in Angstrom")
+    radial = bases(p.radial_basis, p.max_radial, lmax, cutoff, radial_width)
+    if p.radial_width is not None and not any(one is not None and one[0] == "common_gto" for one in radial):
+        raise ValueError(f"`radial_width` must be None for a basis other than common_gto, got {p.radial_width}")
     return {
-        "bases": bases(p.radial_basis, p.max_radial, lmax, cutoff, radial_width),
+        "bases": radial,
         "cutoff": cutoff,
         "smoothing": smoothing,
         "scaling": factor,

@@ -39,7 +39,8 @@ class Soap(Transformer):
         or {"type": "tabulated", "radius": [G], "values": [G, n], "derivatives": [G, n]}, or a dict of these by degree, which
         leaves out degrees that it does not name.
     radial_width : Angstrom, of "common_gto"; None is `width`.
-    smoothing : None (a step) or {"type": "shifted_cosine", "width": w}.
+    smoothing : None (a step) or {"type": "shifted_cosine", "width": w}: from 1 at cutoff - w to 0 at the cutoff. A w above
+        the cutoff is legal; then no pair counts in full, nor does the centre.
     scaling : None, {"type": "willatt2018", "rate", "scale", "exponent"}, or a dscribe weighting {"type": "poly" | "pow" | "exp" |
         "none", "r0", "c", "d", "m", "w0"}.
     center_weight : multiplies what the centre itself adds.

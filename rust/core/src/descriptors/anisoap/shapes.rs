@@ -118,13 +118,16 @@ pub fn rotations(given: &[f64], kind: Orientation) -> Result<Vec<Mat>> {
     }
 }
 
-/// Refuses semiaxes [N, 3] that are negative or not finite.
+/// Semiaxes above this are a mistake, and their powers would leave the range of f32.
+const LARGEST_SEMIAXIS: f64 = 1e6;
+
+/// Refuses semiaxes [N, 3] that are negative, not finite or too large.
 pub fn check_semiaxes(semiaxes: &[f64]) -> Result<()> {
-    match semiaxes.iter().position(|&s| !(s >= 0.0 && s.is_finite())) {
+    match semiaxes.iter().position(|&s| !(0.0..=LARGEST_SEMIAXIS).contains(&s)) {
         None => Ok(()),
         Some(k) => {
-            let got = format!("{} in row {}, axis {}", semiaxes[k], k / 3, k % 3 + 1);
-            Err(Error::value("semiaxes", "finite lengths in Angstrom, zero or more", got))
+            let got = format!("{:?} in row {}, axis {}", semiaxes[k], k / 3, k % 3 + 1);
+            Err(Error::value("semiaxes", "finite lengths in Angstrom, zero or more and at most 1e6", got))
         }
     }
 }
@@ -304,7 +307,10 @@ mod tests {
         assert!(skew.contains("R^T R off by 1.000e-1 in row 0"), "{skew}");
         assert!(rotations(&[f64::NAN; 9], Orientation::Matrix).is_err());
         let negative = check_semiaxes(&[1.0, 1.0, 1.0, 1.0, -0.5, 1.0]).unwrap_err().to_string();
-        assert_eq!(negative, "`semiaxes` must be finite lengths in Angstrom, zero or more, got -0.5 in row 1, axis 2");
+        assert_eq!(
+            negative,
+            "`semiaxes` must be finite lengths in Angstrom, zero or more and at most 1e6, got -0.5 in row 1, axis 2"
+        );
         assert!(check_semiaxes(&[f64::NAN; 3]).is_err() && check_semiaxes(&[0.0; 3]).is_ok());
     }
 }

@@ -85,7 +85,8 @@ impl<L: Lanes> Emit<L> for Part<'_, L::T> {
             }
             let mut buffer = [L::T::ZERO; MAX_LANES];
             sum.store(&mut buffer);
-            return row[c..].copy_from_slice(&buffer[..n - c]);
+            // A few numbers: not worth the call of a copy.
+            return row[c..].iter_mut().zip(&buffer).for_each(|(to, x)| *to = *x);
         };
         // Row r of the triangle has the columns from r on.
         let (first, end) = (r.max(c), n.min(c + L::N));
@@ -101,7 +102,6 @@ impl<L: Lanes> Emit<L> for Part<'_, L::T> {
         if end - first == L::N {
             return L::load(&buffer).store(&mut self.out[start + c..]);
         }
-        // A few numbers: not worth the call of a copy.
         let from = &buffer[first - c..end - c];
         self.out[start + first..start + end].iter_mut().zip(from).for_each(|(to, x)| *to = *x);
     }

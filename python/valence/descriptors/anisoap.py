@@ -204,8 +204,8 @@ class AniSoap(Transformer):
         species : atomic numbers or symbols of the columns (sorted by us); None: those of the call. An absent one gives zeros.
         orientation : quaternions w, x, y, z [N, 4] of any norm, or matrices [N, 3, 3] with body axes as columns; None: the
             column c_q, quaternion or orientation of the atoms.
-        semiaxes, diameters : [N, 3], Angstrom, zero or more; None: the columns semiaxes or c_diameter[1], [2], [3] (which are
-            diameters) of the atoms.
+        semiaxes, diameters : [N, 3], Angstrom, zero or more (semiaxes at most 1e6); None: the columns semiaxes or
+            c_diameter[1], [2], [3] (which are diameters) of the atoms.
         diameters_from_info : take c_diameter[...] from the info of systems, one for all its particles.
 
         Raises

@@ -14,7 +14,7 @@ pub(super) struct Products<'a, T> {
     pub out: &'a mut [T],
 }
 
-impl<T: Simd> Job<T> for Products<'_, T> {
+impl<'a, T: Simd> Job<T> for Products<'a, T> {
     #[inline(always)]
     fn run<L: Lanes<T = T>>(self) {
         let out = self.out;
@@ -26,23 +26,18 @@ impl<T: Simd> Job<T> for Products<'_, T> {
             let out = &mut out[range];
             let (x, y) = (d.start + block.left * d.padded, d.start + block.right * d.padded);
             let columns = n.next_multiple_of(L::N);
-            let first = Tile {
-                left: &self.left[x..],
+            let tile = |left: &'a [T], right: &'a [T]| Tile {
+                left: &left[x..],
                 left_steps: [1, d.row],
-                right: &self.right[y..],
+                right: &right[y..],
                 right_step: d.row,
                 depth: d.m,
             };
-            let second = Tile {
-                left: &self.right[x..],
-                left_steps: [1, d.row],
-                right: &self.left[y..],
-                right_step: d.row,
-                depth: d.m,
-            };
+            let first = tile(self.left, self.right);
             let mut put =
                 Part { out, n, scale: d.factor * block.factor, diagonal: block.triangle.then_some(1.0 / block.factor) };
             if self.both {
+                let second = tile(self.right, self.left);
                 let mut column = 0;
                 while column < columns {
                     for r in 0..n {

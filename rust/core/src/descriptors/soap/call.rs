@@ -272,6 +272,21 @@ impl<'a, T: Precision> Run<'a, T> {
         }
     }
 
+    /// `row`(scratch, centre, its row of `out` [C, D]) of all centres.
+    fn each_center(&self, cost_ns: usize, out: &mut [T], row: impl Fn(&mut Scratch<T>, usize, &mut [T]) + Sync + Send) {
+        let d = self.features();
+        each(
+            cost_ns,
+            out.chunks_mut(TASK * d).enumerate().collect(),
+            || self.scratch(),
+            |s, (task, out): (usize, &mut [T])| {
+                for (i, out) in out.chunks_exact_mut(d).enumerate() {
+                    row(s, task * TASK + i, out);
+                }
+            },
+        );
+    }
+
     /// [C, D], or [B, D] of means.
     pub fn values(&self) -> Result<Buffer<T>> {
         let (d, cost) = (self.features(), self.cost_ns());
@@ -280,20 +295,10 @@ impl<'a, T: Precision> Run<'a, T> {
             return Ok(out);
         }
         match self.average {
-            Average::None => {
-                let items = out.chunks_mut(TASK * d).enumerate().collect();
-                each(
-                    cost,
-                    items,
-                    || self.scratch(),
-                    |s, (task, out): (usize, &mut [T])| {
-                        for (i, out) in out.chunks_exact_mut(d).enumerate() {
-                            self.panel(&mut s.chunk, task * TASK + i, &mut s.panel, None);
-                            self.emit(&s.panel, out);
-                        }
-                    },
-                );
-            }
+            Average::None => self.each_center(cost, &mut out, |s, c, out| {
+                self.panel(&mut s.chunk, c, &mut s.panel, None);
+                self.emit(&s.panel, out);
+            }),
             Average::Inner => {
                 let (panels, _) = self.mean_panels(None);
                 for (panel, out) in panels.iter().zip(out.chunks_exact_mut(d)) {

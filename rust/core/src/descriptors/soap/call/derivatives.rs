@@ -45,44 +45,59 @@ impl<T: Precision> Run<'_, T> {
         }
     }
 
-    /// dE/dr of each pair [P, 3] from dE/d values [rows, D].
-    pub fn vjp(&self, grad: &[T]) -> Vec<T> {
+    /// x [P, 3] of the pairs from dE/dc of each centre, which `prepare`(scratch, centre, row, that row of `grad`) leaves in the
+    /// scratch; with `tangents` of the pairs, where it leaves the change of dE/dc too, the change of x.
+    fn to_pairs(
+        &self,
+        cost_ns: usize,
+        grad: &[T],
+        tangents: Option<&[T]>,
+        prepare: impl Fn(&mut Scratch<T>, usize, usize, &[T]) + Sync + Send,
+    ) -> Vec<T> {
         let d = self.features();
         let mut x = vec![T::ZERO; 3 * self.pairs.len()];
-        let inner = if self.average == Average::Inner { self.mean_panels(None).0 } else { Vec::new() };
         let items = self.pair_tasks(&mut x);
         each(
-            3 * self.cost_ns(),
+            cost_ns,
             items,
             || self.scratch(),
             |s, (task, x): (Range<usize>, &mut [T])| {
                 let base = self.pairs.ptr[task.start * self.pairs.columns];
                 for c in task {
                     let (row, share) = self.row_of(c);
-                    let g = &grad[row * d..(row + 1) * d];
                     s.kept.clear();
-                    match self.average {
-                        Average::Inner => self.back(&inner[row], g, &mut s.matrix, &mut s.grad),
-                        _ => {
-                            if matches!(self.kind, Kind::Power(..)) {
-                                self.panel_kept(&mut s.kept, c, &mut s.panel);
-                                s.kept.rewind();
-                            }
-                            self.back(&s.panel, g, &mut s.matrix, &mut s.grad);
-                        }
-                    }
+                    prepare(s, c, row, &grad[row * d..(row + 1) * d]);
                     if share != T::ONE {
-                        s.grad.iter_mut().for_each(|g| *g *= share);
+                        s.grad.iter_mut().chain(s.dgrad.iter_mut()).for_each(|g| *g *= share);
                     }
                     for a in 0..self.pairs.columns {
                         let range = self.pairs.group_of(c, a);
                         let x = &mut x[3 * (range.start - base)..3 * (range.end - base)];
-                        self.kernel().backward(&mut s.kept, &self.group(c, a, None), &s.grad, x);
+                        let (kernel, group) = (self.kernel(), self.group(c, a, tangents));
+                        match tangents {
+                            None => kernel.backward(&mut s.kept, &group, &s.grad, x),
+                            Some(_) => kernel.second(&mut s.chunk, &group, &s.grad, &s.dgrad, x),
+                        }
                     }
                 }
             },
         );
         x
+    }
+
+    /// dE/dr of each pair [P, 3] from dE/d values [rows, D].
+    pub fn vjp(&self, grad: &[T]) -> Vec<T> {
+        let inner = if self.average == Average::Inner { self.mean_panels(None).0 } else { Vec::new() };
+        self.to_pairs(3 * self.cost_ns(), grad, None, |s, c, row, g| {
+            if self.average == Average::Inner {
+                return self.back(&inner[row], g, &mut s.matrix, &mut s.grad);
+            }
+            if matches!(self.kind, Kind::Power(..)) {
+                self.panel_kept(&mut s.kept, c, &mut s.panel);
+                s.kept.rewind();
+            }
+            self.back(&s.panel, g, &mut s.matrix, &mut s.grad);
+        })
     }
 
     /// dE/dx [N, 3] from dE/dr of pairs.
@@ -93,43 +108,22 @@ impl<T: Precision> Run<'_, T> {
     /// The vjp of [`Run::vjp`] for changes `tangents` [P + PADDING, 3] of the pairs (the cotangent of its x): to the pairs
     /// [P, 3] and to dE/d values [rows, D].
     pub fn second(&self, grad: &[T], tangents: &[T]) -> (Vec<T>, Vec<T>) {
-        let d = self.features();
-        let mut x = vec![T::ZERO; 3 * self.pairs.len()];
         let power = matches!(self.kind, Kind::Power(..));
         let inner = if self.average == Average::Inner { self.mean_panels(Some(tangents)) } else { Default::default() };
-        let items = self.pair_tasks(&mut x);
-        each(
-            8 * self.cost_ns(),
-            items,
-            || self.scratch(),
-            |s, (task, x): (Range<usize>, &mut [T])| {
-                let base = self.pairs.ptr[task.start * self.pairs.columns];
-                for c in task {
-                    let (row, share) = self.row_of(c);
-                    let g = &grad[row * d..(row + 1) * d];
-                    let (panel, along) = match self.average {
-                        Average::Inner => (&inner.0[row][..], &inner.1[row][..]),
-                        _ => {
-                            self.panel(&mut s.chunk, c, &mut s.panel, Some((tangents, &mut s.along)));
-                            (&s.panel[..], &s.along[..])
-                        }
-                    };
-                    self.back(panel, g, &mut s.matrix, &mut s.grad);
-                    match power {
-                        true => self.back(along, g, &mut s.matrix, &mut s.dgrad),
-                        false => s.dgrad.fill(T::ZERO),
-                    }
-                    if share != T::ONE {
-                        s.grad.iter_mut().chain(s.dgrad.iter_mut()).for_each(|g| *g *= share);
-                    }
-                    for a in 0..self.pairs.columns {
-                        let range = self.pairs.group_of(c, a);
-                        let x = &mut x[3 * (range.start - base)..3 * (range.end - base)];
-                        self.kernel().second(&mut s.chunk, &self.group(c, a, Some(tangents)), &s.grad, &s.dgrad, x);
-                    }
+        let x = self.to_pairs(8 * self.cost_ns(), grad, Some(tangents), |s, c, row, g| {
+            let (panel, along) = match self.average {
+                Average::Inner => (&inner.0[row][..], &inner.1[row][..]),
+                _ => {
+                    self.panel(&mut s.chunk, c, &mut s.panel, Some((tangents, &mut s.along)));
+                    (&s.panel[..], &s.along[..])
                 }
-            },
-        );
+            };
+            self.back(panel, g, &mut s.matrix, &mut s.grad);
+            match power {
+                true => self.back(along, g, &mut s.matrix, &mut s.dgrad),
+                false => s.dgrad.fill(T::ZERO),
+            }
+        });
         (x, self.values_along(tangents))
     }
 
@@ -144,20 +138,10 @@ impl<T: Precision> Run<'_, T> {
             self.panel(&mut s.chunk, c, &mut s.panel, Some((tangents, &mut s.along)));
         };
         match self.average {
-            Average::None => {
-                let items = out.chunks_mut(TASK * d).enumerate().collect();
-                each(
-                    cost,
-                    items,
-                    || self.scratch(),
-                    |s, (task, out): (usize, &mut [T])| {
-                        for (i, out) in out.chunks_exact_mut(d).enumerate() {
-                            both(s, task * TASK + i);
-                            self.emit_along(&s.panel, &s.along, out);
-                        }
-                    },
-                );
-            }
+            Average::None => self.each_center(cost, &mut out, |s, c, out| {
+                both(s, c);
+                self.emit_along(&s.panel, &s.along, out);
+            }),
             Average::Inner => {
                 let (panels, along) = self.mean_panels(Some(tangents));
                 for ((panel, along), out) in panels.iter().zip(&along).zip(out.chunks_exact_mut(d)) {
